@@ -1,0 +1,178 @@
+"""Coordinates: the moments of the training rows, and the affine map that standardises them.
+
+``m`` mean, ``S`` covariance (divided by n), ``c`` standard deviations, ``R`` the correlation
+matrix of the non-constant columns, ``u = W (x - m)`` standardised coordinates. ``W`` is square and
+invertible: its first ``r`` rows span what the data span and are modelled; each of the ``d - r``
+remaining *null* coordinates (a constant column, a collinear direction) is taken as N(0, 1), which
+gives a fixed, finite field there. All of it is numpy in float64: location and scale leave the
+numbers here, before any cast to float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.covariance import oas
+
+Array = NDArray[np.float64]
+Standardize = Literal["full", "diag"] | None
+
+STANDARDIZE = ("full", "diag", None)
+SCALES = (1e-140, 1e140)  # their squares and the squares of their inverses are finite
+RANK_TOLERANCE = 1e-12  # eigenvalues of R below this share of the largest are collinear directions
+SHRINK_BELOW = 10  # R is shrunk towards the identity when there are fewer rows than this per column
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean, covariance and spread of the training rows; a constant column has exact zeros."""
+
+    mean: Array
+    covariance: Array
+    scale: Array  # standard deviations, 0 for a constant column
+    shrinkage: float  # the weight of the identity in an estimate of R, 0 when rows are plenty
+
+    @property
+    def varying(self) -> NDArray[np.bool_]:
+        """Which columns are not constant."""
+        return self.scale > 0
+
+    @classmethod
+    def of(cls, X: Array) -> Moments:
+        """Compute the moments of `X` in two passes, so that a large offset costs no accuracy."""
+        with np.errstate(all="ignore"):
+            mean = X.mean(axis=0)
+            centred = X - mean
+            correction = centred.mean(axis=0)
+            mean, centred = mean + correction, centred - correction
+            peak = np.abs(centred).max(axis=0)
+            # Scaled by the peak: the squares of 1e-200 or 1e200 would leave the float range.
+            unit = np.where(peak > 0, peak, 1.0)
+            scale = unit * np.sqrt(np.mean((centred / unit) ** 2, axis=0))
+            noise = 10 * np.finfo(float).eps * np.abs(X).max(axis=0)
+        constant = (np.ptp(X, axis=0) == 0) | (scale <= noise)
+        mean = np.where(np.ptp(X, axis=0) == 0, X[0], mean)
+        scale = np.where(constant, 0.0, scale)
+        _refuse_scales(scale)
+        Z = np.where(constant, 0.0, centred / np.where(constant, 1.0, scale))
+        covariance = (Z.T @ Z / len(X)) * np.outer(scale, scale)
+        few = len(X) < SHRINK_BELOW * np.count_nonzero(~constant)
+        shrinkage = float(oas(Z[:, ~constant], assume_centered=True)[1]) if few else 0.0
+        return cls(mean, covariance, scale, shrinkage)
+
+
+def _refuse_scales(scale: Array) -> None:
+    low, high = SCALES
+    for word, wrong in (
+        ("large", ~(scale <= high)),
+        ("small", (scale > 0) & (scale < low)),
+    ):
+        if wrong.any():
+            j = int(np.flatnonzero(wrong)[0])
+            raise ValueError(
+                f"X is too {word}: column {j} has a standard deviation of {scale[j]:.3g}, and "
+                f"its square or inverse square leaves the float64 range. Rescale that column."
+            )
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """Coordinates ``u = W (x - m)``, of which the first `rank` are modelled.
+
+    Attributes
+    ----------
+    mean : (d,)
+        m, in the units of X.
+    matrix : (d, d)
+        W; rows ``rank`` and later are the null coordinates.
+    rank : int
+        How many coordinates are modelled.
+    """
+
+    mean: Array
+    matrix: Array
+    rank: int
+
+    @classmethod
+    def standardising(cls, moments: Moments, kind: Standardize) -> AffineMap:
+        """Whiten ("full", symmetric), scale the columns ("diag") or only centre (None)."""
+        live = np.flatnonzero(moments.varying)
+        c = moments.scale[live]
+        R = moments.covariance[np.ix_(live, live)] / np.outer(c, c)
+        eigenvalues, Q = np.linalg.eigh(R)
+        kept = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
+        units = np.ones_like(c) if kind is None else c
+        if kind == "full":
+            lam, weight = eigenvalues[kept], moments.shrinkage
+            lam = (1 - weight) * lam + weight * lam.mean()
+            basis = Q[:, kept] / np.sqrt(lam)
+            # The symmetric root: columns keep their identity, and no sign flips between fits.
+            W = (basis @ Q.T if kept.all() else basis.T) / c
+        elif kept.all():
+            W = np.diag(1 / units)
+        else:  # an orthonormal basis, in the chosen units, of the directions that the data span
+            span, _ = np.linalg.qr((c / units)[:, None] * Q[:, kept])
+            W = span.T / units
+        null = Q[:, ~kept].T / c
+        return cls._assemble(moments, live, np.vstack([W, null]), int(kept.sum()))
+
+    @classmethod
+    def centring(cls, moments: Moments) -> AffineMap:
+        """Centre only, and model every column that is not constant, collinear or not."""
+        live = np.flatnonzero(moments.varying)
+        return cls._assemble(moments, live, np.eye(len(live)), len(live))
+
+    @classmethod
+    def _assemble(cls, moments: Moments, live, W: Array, rank: int) -> AffineMap:
+        d = len(moments.mean)
+        matrix = np.zeros((d, d))
+        matrix[: len(live), live] = W
+        matrix[np.arange(len(live), d), np.flatnonzero(~moments.varying)] = 1.0
+        return cls(moments.mean, matrix, rank)
+
+    def gaussian_precision(self, moments: Moments) -> Array:
+        """Return the precision (rank, rank), in these coordinates, of the fitted Gaussian."""
+        white = AffineMap.standardising(moments, "full")
+        half = white.matrix[: self.rank] @ np.linalg.inv(self.matrix)[:, : self.rank]
+        return half.T @ half
+
+    @property
+    def log_det(self) -> float:
+        """``log |det W|``: what a log density gains on its way back to the units of X."""
+        return float(np.linalg.slogdet(self.matrix)[1])
+
+    def transform(self, X: Array) -> Array:
+        """Standardise rows: (n, d) to the (n, rank) modelled coordinates."""
+        return (X - self.mean) @ self.matrix[: self.rank].T
+
+    def inverse_transform(self, U: Array) -> Array:
+        """Return modelled coordinates (n, rank) to rows (n, d), with null coordinates at zero."""
+        return self.mean + U @ np.linalg.inv(self.matrix)[:, : self.rank].T
+
+    def null(self, X: Array) -> Array:
+        """Return the null coordinates (n, d - rank), which are zero on the training rows."""
+        return (X - self.mean) @ self.matrix[self.rank :].T
+
+    def pull_score(self, X: Array, score_u: Array) -> Array:
+        """``s_x = W' s_u``, with ``s = -u`` in the null coordinates."""
+        return score_u @ self.matrix[: self.rank] - self.null(X) @ self.matrix[self.rank :]
+
+    def pull_log_density(self, X: Array, log_density_u: Array) -> Array:
+        """``log p_x = log p_u + log |det W|``, the null coordinates being N(0, 1)."""
+        null = self.null(X)
+        null_part = -0.5 * (null**2 + np.log(2 * np.pi)).sum(axis=1)
+        return log_density_u + null_part + self.log_det
+
+    def metric(self, covariance: Array) -> Array:
+        """``A = W S W'`` (rank, rank): the metric of the yardstick in these coordinates."""
+        W = self.matrix[: self.rank]
+        return W @ covariance @ W.T
+
+    def null_divergence(self, covariance: Array) -> float:
+        """``tr(S ds/dx)`` of the fixed field in the null coordinates."""
+        N = self.matrix[self.rank :]
+        return -float(np.trace(N @ covariance @ N.T))
+

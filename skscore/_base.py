@@ -1,0 +1,265 @@
+"""What every score estimator is to a user: a scikit-learn estimator with four methods.
+
+A leaf of this abstract base gives ``_fit``, ``_score_samples``, ``_field`` and ``_sample``.
+"""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skscore._affine import AffineMap, Moments
+from skscore._callbacks import with_callbacks
+from skscore._validation import Check, integer, option, refuse_oversize
+from skscore.metrics import hyvarinen_rows
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScoreDetails:
+    """What `score_details` returns, in the units of `score`.
+
+    Attributes
+    ----------
+    value : float
+        The score itself.
+    standard_error : float
+        Of `value`, over the rows.
+    skill : float
+        `value` minus that of the Gaussian with the mean and covariance of the training rows: the
+        Fisher divergence that the estimator saves against it. Zero is a Gaussian's, more is better.
+    skill_error : float
+        Standard error of `skill`, over the same rows in pairs.
+    """
+
+    value: float
+    standard_error: float
+    skill: float
+    skill_error: float
+
+
+class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
+    """Abstract base of the score estimators."""
+
+    _doc_link_module = "skscore"
+    _doc_link_template = (
+        "https://skscore.readthedocs.io/en/latest/api/skscore.{estimator_name}.html"
+    )
+
+    def _doc_link_url_param_generator(self):
+        return {"estimator_name": type(self).__name__}
+
+    @property
+    @abstractmethod
+    def _constraints(self) -> dict[str, Check]:
+        """The check of each constructor parameter."""
+
+    @abstractmethod
+    def _fit(self, X: Array) -> tuple[dict[str, object], BaseException | None]:
+        """Return the fitted attributes, and what interrupted the fit but left it usable."""
+
+    @abstractmethod
+    def _score_samples(self, X: Array) -> Array:
+        """Return the field at valid rows."""
+
+    @abstractmethod
+    def _field(self, X: Array, covariance: Array) -> tuple[Array, Array]:
+        """Return the field ``s`` and ``tr(S ds/dx)`` at valid rows."""
+
+    @abstractmethod
+    def _sample(self, n_samples: int, seed: int, sampler: str, params: dict) -> Array:
+        """Draw rows."""
+
+    @property
+    @abstractmethod
+    def _samplers(self) -> tuple[str, ...]:
+        """The samplers that this model can use, beside "auto"."""
+
+    _sampler_params: tuple[str, ...] = ()  # what the samplers take
+
+    @with_callbacks
+    def fit(self, X: ArrayLike, y=None):
+        """Fit the score model to data.
+
+        A fit that is refused leaves an earlier one as it was.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows.
+        y : Ignored
+            Not used, here for the convention of scikit-learn.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            When a parameter or X is not valid; the message names it and the remedy.
+        DivergenceError
+            When training leaves the finite numbers; the last good weights are kept.
+        """
+        for name, check in self._constraints.items():
+            check(name, getattr(self, name))
+        known = ("n_features_in_", "feature_names_in_")
+        before = {name: vars(self)[name] for name in known if name in vars(self)}
+        try:
+            X = validate_data(
+                self, X, dtype=np.float64, ensure_min_samples=2, reset=self._forgets()
+            )
+            state, failure = self._fit(X)
+        except BaseException:
+            for name in known:
+                vars(self).pop(name, None)
+            vars(self).update(before)
+            raise
+        vars(self).update(state)
+        if failure is not None:
+            raise failure
+        return self
+
+    def _forgets(self) -> bool:
+        """Tell whether a fit starts anew."""
+        return True
+
+    def _query(self, X: ArrayLike) -> Array:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=np.float64, reset=False)
+
+    def score_samples(self, X: ArrayLike) -> Array:
+        """Return the gradient field, grad_x log p(x), at each row.
+
+        Unlike in scikit-learn's density estimators this is a vector to a row, not a log density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Where to evaluate it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            The field, in the inverse units of X.
+        """
+        return self._score_samples(self._query(X))
+
+    def score(self, X: ArrayLike, y=None) -> float:
+        """Return minus the held-out Hyvarinen objective; greater is better.
+
+        ``-mean[tr(S ds/dx) + 1/2 s' S s]`` with S the covariance of the training rows: without a
+        unit, the same under every invertible affine map of the data, and comparable between all
+        estimators that were fitted on the same rows. The right score of a Gaussian has d / 2.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows that were not trained on.
+        y : Ignored
+            Not used, here for the convention of scikit-learn.
+
+        Returns
+        -------
+        float
+            The score.
+        """
+        return self.score_details(X).value
+
+    def score_details(self, X: ArrayLike, covariance: ArrayLike | None = None) -> ScoreDetails:
+        """Return the score with its standard error and the skill against a Gaussian.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows that were not trained on.
+        covariance : array-like of shape (n_features, n_features), optional
+            S; by default that of this estimator's training rows. Pass one to compare estimators
+            that were fitted on different rows.
+
+        Returns
+        -------
+        ScoreDetails
+            With `value`, `standard_error`, `skill` and `skill_error`.
+        """
+        X = self._query(X)
+        S = self._metric(covariance)
+        own = hyvarinen_rows(*self._field(X, S), covariance=S)
+        gain = own - hyvarinen_rows(*self._plug_in_field(X, S), covariance=S)
+        root_n = np.sqrt(max(len(X) - 1, 1))
+        return ScoreDetails(
+            value=float(own.mean()),
+            standard_error=float(own.std() / root_n),
+            skill=float(gain.mean()),
+            skill_error=float(gain.std() / root_n),
+        )
+
+    def _metric(self, covariance: ArrayLike | None) -> Array:
+        if covariance is None:
+            return self.covariance_
+        S = np.asarray(covariance, dtype=np.float64)
+        d = self.n_features_in_
+        if S.shape != (d, d) or not np.isfinite(S).all() or not np.allclose(S, S.T):
+            raise ValueError(
+                f"covariance must be a finite symmetric matrix of shape ({d}, {d}), got one of "
+                f"shape {S.shape}."
+            )
+        return S
+
+    def _plug_in_field(self, X: Array, S: Array) -> tuple[Array, Array]:
+        """Return the field and ``tr(S ds/dx)`` of the Gaussian with the training moments."""
+        c = np.sqrt(np.diag(self.covariance_))
+        white = AffineMap.standardising(Moments(self.location_, self.covariance_, c, 0.0), "full")
+        divergence = white.null_divergence(S) - np.trace(white.metric(S))
+        return white.pull_score(X, -white.transform(X)), np.full(len(X), divergence)
+
+    def sample(
+        self, n_samples: int = 1, random_state=None, *, sampler: str = "auto", **sampler_params
+    ) -> Array:
+        """Draw rows from the fitted model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many.
+        random_state : int, RandomState instance or None, default=None
+            Seeds this call. The seed of the constructor has no part in it: without one here, two
+            calls differ.
+        sampler : str, default="auto"
+            The way of sampling; "auto" takes the best that the model allows.
+        **sampler_params
+            What the sampler takes; see the class.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Rows in the units of X. Row i depends on `random_state` and i, not on `n_samples`.
+
+        Raises
+        ------
+        ValueError
+            When a parameter is not valid.
+        DivergenceError
+            When a chain runs away; the message names the step.
+        """
+        check_is_fitted(self)
+        integer(1)("n_samples", n_samples)
+        option("auto", *self._samplers)("sampler", sampler)
+        unknown = sorted(set(sampler_params) - set(self._sampler_params))
+        if unknown:
+            takes = ", ".join(self._sampler_params) or "no further parameters"
+            raise TypeError(
+                f"sample() got an unexpected keyword {unknown[0]!r}: the samplers of "
+                f"{type(self).__name__} take {takes}."
+            )
+        refuse_oversize(n_samples, self.n_features_in_, "n_samples")
+        seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+        return self._sample(n_samples, seed, sampler, sampler_params)

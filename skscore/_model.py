@@ -1,0 +1,96 @@
+"""A score model in standardised coordinates: a Gaussian skip, and a residual that is learnt.
+
+``s(u) = -P u + r(u)``. The residual r is a network, or minus the gradient of one: here, and
+nowhere else, an energy becomes a score.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skscore._autodiff import floats_per_row, value_and_divergence, value_and_jvp
+
+
+class GradientField(nn.Module):
+    """``s = -grad E`` of a network with one output; its Jacobian is symmetric."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def energy(self, x: Tensor) -> Tensor:
+        """Return ``E(x)``, (n,)."""
+        return self.network(x).squeeze(-1)
+
+    def _graph(self, x: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.energy(x).sum(), x, create_graph=keep)
+            return x, -gradient
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the field, (n, d) -> (n, d)."""
+        return self._graph(x, torch.is_grad_enabled())[1]
+
+    def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``s`` and ``J v``, which is ``J' v`` here: one more reverse pass."""
+        m, n, d = v.shape
+        training = torch.is_grad_enabled()
+        rows, s = self._graph(x.repeat(m, 1), keep=True)
+        with torch.enable_grad():
+            (jv,) = torch.autograd.grad(s, rows, v.reshape(m * n, d), create_graph=training)
+        return (s if training else s.detach())[:n], jv.view(m, n, d)
+
+
+class ScoreModel(nn.Module):
+    """A residual field over the score of a Gaussian.
+
+    Parameters
+    ----------
+    network : nn.Module
+        With d outputs for a score, one for an energy.
+    precision : Tensor of shape (d, d)
+        P, of the Gaussian; its mean is zero.
+    energy : bool
+        Whether the network is an energy.
+    """
+
+    precision: Tensor
+
+    def __init__(self, network: nn.Module, precision: Tensor, *, energy: bool):
+        super().__init__()
+        self.residual = GradientField(network) if energy else network
+        self.register_buffer("precision", precision)
+
+    @property
+    def network(self) -> nn.Module:
+        """The module that is trained."""
+        return self.residual.network if isinstance(self.residual, GradientField) else self.residual
+
+    def skip(self, x: Tensor) -> Tensor:
+        """Return the score of the Gaussian."""
+        return -(x @ self.precision)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the field, (n, d) -> (n, d)."""
+        return self.skip(x) + self.residual(x)
+
+    def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``s`` and ``J v``."""
+        r, jv = value_and_jvp(self.residual, x, v)
+        return self.skip(x) + r, jv - v @ self.precision
+
+    def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
+        """Return ``s`` and ``tr(A J)``."""
+        r, divergence = value_and_divergence(self.residual, x, metric)
+        A_P = self.precision if metric is None else metric @ self.precision
+        return self.skip(x) + r, divergence - torch.trace(A_P)
+
+    def floats_per_row(self, n_features: int) -> int:
+        """Return about how many numbers `value_and_divergence` holds at once, for one row."""
+        return floats_per_row(self.residual, n_features)
+
+    def energy(self, x: Tensor) -> Tensor:
+        """Return ``E(x)``, (n,), up to a constant; the residual must be an energy."""
+        return 0.5 * ((x @ self.precision) * x).sum(dim=1) + self.residual.energy(x)

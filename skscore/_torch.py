@@ -1,0 +1,120 @@
+"""The only door between numpy and torch: device, dtype, seeds, threads, isolation, memory.
+
+The shells use it; the torch rooms know neither numpy nor the caller's global settings.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+BLOCK_ROWS = 256  # chains that share one stream of noise
+CHUNK_BYTES = 2**28  # what the intermediate arrays of one chunk of rows may take
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device called `name`; "auto" is CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        When there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(
+            f"device={name!r} is not available here. Use 'auto' or one of {', '.join(known)}."
+        )
+    return torch.device(name)
+
+
+def resolve_device_or_cpu(name: str) -> torch.device:
+    """Return the device called `name`, or the CPU where it is missing: for a loaded model."""
+    try:
+        return resolve_device(name)
+    except ValueError:
+        return torch.device("cpu")
+
+
+def generator(seed: int, device: torch.device, *, block: int | None = None) -> torch.Generator:
+    """Return a generator of its own, for a seed or for one block of rows under it."""
+    if block is not None:
+        seed = int(np.random.SeedSequence((seed, block)).generate_state(1)[0])
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def to_tensor(array: NDArray, device: torch.device, dtype=torch.float64) -> Tensor:
+    """Copy an array to a tensor; the caller's array, read-only or not, is never shared."""
+    return torch.tensor(np.ascontiguousarray(array), dtype=dtype, device=device)
+
+
+def to_numpy(tensor: Tensor) -> NDArray[np.float64]:
+    """Copy a tensor to a float64 array."""
+    return tensor.detach().to("cpu", torch.float64).numpy()
+
+
+@contextmanager
+def isolated(*, grad: bool = False) -> Iterator[None]:
+    """Run with plain settings, whatever the caller set, and leave the caller's as they were."""
+    with (
+        torch.inference_mode(False),
+        torch.set_grad_enabled(grad),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+    ):
+        yield
+
+
+class _OneThread:
+    """Reference-counted: the first fit that enters sets one thread, the last restores."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._before = 1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._depth == 0:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._depth += 1
+
+    def __exit__(self, *exc) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                torch.set_num_threads(self._before)
+
+
+one_thread = _OneThread()
+
+# A forked child of a process that used two OpenMP threads hangs in its first parallel region.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+def map_rows(
+    function: Callable[[Tensor], tuple[Tensor, ...]],
+    rows: NDArray,
+    device: torch.device,
+    *,
+    bytes_per_row: int,
+) -> tuple[NDArray[np.float64], ...]:
+    """Apply a torch function of float64 rows in chunks that fit the memory budget."""
+    size = max(1, CHUNK_BYTES // max(1, bytes_per_row))
+    chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
+    with isolated():
+        parts = [tuple(map(to_numpy, function(to_tensor(c, device)))) for c in chunks]
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+

@@ -1,0 +1,198 @@
+"""The training loop: a function of a model, rows and an objective.
+
+The best weights are those with the lowest *exact* objective on the held-out rows. Those of step 0,
+where a model is the Gaussian that it starts from, stay unless they are beaten beyond the noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from skscore._adamw import AdamW
+from skscore._autodiff import ScoreFn
+from skscore.exceptions import DivergenceError
+from skscore.objectives import exact
+
+Objective = Callable[..., Tensor]
+
+N_CHECKS = 60  # of the held-out objective, over a full budget
+N_DROPS = 3  # times that the rate falls before training stops
+DROP = 0.3  # what the rate is multiplied by
+WARM_UP = 50  # steps until the full rate
+DECAY_FROM = 0.7  # share of the budget after which the rate falls linearly to zero
+N_ERRORS = 2  # standard errors that the held-out gain over step 0 must exceed
+AVERAGE_SPAN = 200  # steps over which the weights are averaged
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: the budget and the rules for stopping."""
+
+    n_epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    n_iter_no_change: int
+    tol: float
+
+
+@dataclass
+class History:
+    """What training left behind."""
+
+    loss: list[float] = field(default_factory=list)  # mean objective of each epoch
+    held_out: list[float] = field(default_factory=list)  # exact objective at each check
+    n_epochs: int = 0
+
+
+@torch.no_grad()
+def held_out_objective(score: ScoreFn, x: Tensor) -> Tensor:
+    """Return the exact objective of each row, a thousand rows at a time."""
+    return torch.cat([exact(score, rows) for rows in x.split(1000)]).to(torch.float64)
+
+
+def gain_is_noise(first: Tensor, best: Tensor) -> bool:
+    """Tell whether the mean of `first - best`, row by row, is within two standard errors."""
+    gain = first - best
+    return bool(gain.mean() <= N_ERRORS * gain.std(correction=0) / math.sqrt(len(gain)))
+
+
+def fit_score(
+    model: nn.Module,
+    x: Tensor,
+    x_held_out: Tensor | None,
+    objective: Objective,
+    plan: Plan,
+    *,
+    generator: torch.Generator,
+    history: History,
+    on_epoch: Callable[[int, History], bool] | None = None,
+) -> None:
+    """Train `model` in place; it ends with its best weights, also when interrupted.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The field to train.
+    x, x_held_out : Tensor of shape (n, d)
+        Training rows, and rows that are never trained on; None for no early stopping.
+    objective : callable
+        ``objective(score, x, generator=) -> (n,)``.
+    plan : Plan
+        Budget and rules.
+    generator : torch.Generator
+        Draws batches and directions.
+    history : History
+        Filled as training goes.
+    on_epoch : callable, optional
+        Called after each epoch with its number and the history; true means stop.
+
+    Raises
+    ------
+    DivergenceError
+        When the loss is no longer finite.
+    """
+    _Run(model, x, x_held_out, objective, plan, generator, history).go(on_epoch)
+
+
+class _Run:
+    """The state of one training: weights, their average, the best so far, and the rate."""
+
+    def __init__(self, model, x, x_held_out, objective, plan: Plan, generator, history):
+        self.model, self.x, self.x_held_out = model, x, x_held_out
+        self.objective, self.plan, self.generator = objective, plan, generator
+        self.history = history
+        self.optimiser = AdamW(model, weight_decay=plan.weight_decay)
+        self.average = self.optimiser.weights.clone()
+        self.best = self.average.clone()
+        self.start = self.average.clone()
+        self.rows_at_start = self.rows_at_best = None  # held-out objective, row by row
+        self.n_batches = max(1, len(x) // plan.batch_size)
+        self.budget = plan.n_epochs * self.n_batches
+        self.drops = self.stale = 0
+
+    def go(self, on_epoch) -> None:
+        every = max(1, self.plan.n_epochs // N_CHECKS)
+        try:
+            if self.x_held_out is not None:
+                self._check()
+            for epoch in range(self.plan.n_epochs):
+                self._epoch(epoch)
+                last = epoch + 1 == self.plan.n_epochs
+                if self.x_held_out is None:
+                    self.best.copy_(self.average)
+                elif (epoch + 1) % every == 0 or last:
+                    self._check()
+                stop = on_epoch is not None and on_epoch(epoch, self.history)
+                if stop or self.drops > N_DROPS:
+                    break
+            self._keep_only_a_gain()
+        finally:
+            self.optimiser.weights.copy_(self.best)
+
+    def _epoch(self, epoch: int) -> None:
+        n, size = len(self.x), self.plan.batch_size
+        order = torch.randperm(n, generator=self.generator, device=self.x.device)
+        shuffled = self.x[order]
+        losses = []
+        for batch in range(self.n_batches):
+            step = epoch * self.n_batches + batch
+            rows = shuffled[batch * size : (batch + 1) * size]
+            with torch.enable_grad():
+                loss = self.objective(self.model, rows, generator=self.generator).mean()
+            self.optimiser.step(loss, self._rate(step))
+            # A short memory at first: the average must not hold the start of a short training.
+            weight = max(1 / (1 + step / 10), 1 / AVERAGE_SPAN)
+            self.average.lerp_(self.optimiser.weights, weight)
+            losses.append(loss.detach())
+        values = torch.stack(losses)
+        finite = torch.isfinite(values) & torch.isfinite(self.optimiser.weights).all()
+        if not finite.all():
+            bad = int((~torch.isfinite(values)).to(torch.int8).argmax())
+            raise DivergenceError(
+                f"training diverged at step {epoch * self.n_batches + bad + 1}: the loss is no "
+                f"longer finite. Use a learning_rate_init below {self.plan.learning_rate:g}."
+            )
+        self.history.loss.append(float(values.mean()))
+        self.history.n_epochs += 1
+
+    def _rate(self, step: int) -> float:
+        left = (1 - step / self.budget) / (1 - DECAY_FROM)
+        warm = (step + 1) / min(WARM_UP, self.budget)
+        return self.plan.learning_rate * DROP**self.drops * min(1.0, left, warm)
+
+    def _check(self) -> None:
+        """Judge the averaged weights; keep them, or count against the rate."""
+        weights = self.optimiser.weights
+        running = weights.clone()
+        weights.copy_(self.average)
+        rows = held_out_objective(self.model, self.x_held_out)
+        weights.copy_(running)
+        value = float(rows.mean())
+        self.history.held_out.append(value)
+        if self.rows_at_best is None:
+            self.rows_at_start = self.rows_at_best = rows
+            return
+        gain = float(self.rows_at_best.mean()) - value
+        if gain > 0:
+            self.best.copy_(self.average)
+            self.rows_at_best = rows
+        if gain > self.plan.tol:
+            self.stale = 0
+            return
+        self.stale += 1
+        if self.stale >= self.plan.n_iter_no_change:
+            self.stale, self.drops = 0, self.drops + 1
+            weights.copy_(self.best)
+            self.average.copy_(self.best)
+            self.optimiser.forget()
+
+    def _keep_only_a_gain(self) -> None:
+        """Return to the start when the held-out rows do not show that training helped."""
+        if self.x_held_out is not None and gain_is_noise(self.rows_at_start, self.rows_at_best):
+            self.best.copy_(self.start)

@@ -1,0 +1,156 @@
+"""Checks of parameters and rows that name the parameter, the value and the remedy."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skscore._affine import Moments
+from skscore.exceptions import DataWarning, DegenerateDataError
+
+Check = Callable[[str, object], None]
+
+FEW_VALUES = 20  # a column with fewer distinct values, and many ties, is taken as discrete
+LOOK_AT = 10_000  # rows
+
+
+def refuse(name: str, value: object, wanted: str) -> ValueError:
+    """Return the error for a parameter."""
+    return ValueError(f"{name}={value!r} is not valid: it must be {wanted}.")
+
+
+def integer(low: int) -> Check:
+    """Return a check for an integer >= low."""
+
+    def check(name, value):
+        whole = isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+        if not whole or value < low:
+            raise refuse(name, value, f"an integer >= {low}")
+
+    return check
+
+
+def real(low: float = 0.0, high: float = np.inf, *, closed: bool = False) -> Check:
+    """Return a check for a finite number in (low, high), or with `closed` in [low, high)."""
+
+    def check(name, value):
+        number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+        inside = number and (low <= value if closed else low < value) and value < high
+        if not inside:
+            side = ">=" if closed else ">"
+            below = "" if high == np.inf else f" and < {high:g}"
+            raise refuse(name, value, f"a finite number {side} {low:g}{below}")
+
+    return check
+
+
+def option(*values: object) -> Check:
+    """Return a check for one of some values."""
+
+    def check(name, value):
+        if not any(value is v or (isinstance(v, str) and value == v) for v in values):
+            raise refuse(name, value, "one of " + ", ".join(map(repr, values)))
+
+    return check
+
+
+def flag(name: str, value: object) -> None:
+    """Check a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise refuse(name, value, "True or False")
+
+
+def auto_or(other: Check, word: str | None = "auto") -> Check:
+    """Return a check for a word (None counts) or what another check accepts."""
+
+    def check(name, value):
+        if value is word or (isinstance(value, str) and value == word):
+            return
+        try:
+            other(name, value)
+        except ValueError as error:
+            raise ValueError(f"{str(error)[:-1]}, or {word!r}.") from None
+
+    return check
+
+
+def hidden_layer_sizes(name: str, value: object) -> None:
+    """Check a sequence of positive integers."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise refuse(name, value, "a sequence of positive integers, such as (128, 128)")
+    for size in value:
+        integer(1)(name, size)
+
+
+def optional_callable(name: str, value: object) -> None:
+    """Check a factory of networks, or None."""
+    if value is not None and not callable(value):
+        raise refuse(
+            name, value, "None or a factory (n_features, n_outputs, *, generator) -> nn.Module"
+        )
+
+
+def describe(X: NDArray[np.float64], names: NDArray | None, *, density: bool = True) -> Moments:
+    """Return the moments of training rows; warn, by name, of columns without a density.
+
+    Raises
+    ------
+    DegenerateDataError
+        When every column is constant.
+    ValueError
+        When a column's scale leaves the range of float64.
+    """
+    moments = Moments.of(X)
+    if not moments.varying.any():
+        raise DegenerateDataError(
+            f"X has zero variance: all {len(X)} rows are equal, and such data have no score. "
+            f"Pass rows that differ."
+        )
+    if not moments.varying.all():
+        warnings.warn(
+            f"Constant columns {_names(~moments.varying, names)} have no density: the field there "
+            f"is fixed to -(x - mean) and left out of the objective. Drop them to be rid of this.",
+            DataWarning,
+            stacklevel=4,
+        )
+    discrete = _discrete(X) & moments.varying
+    if density and discrete.any():
+        warnings.warn(
+            f"Columns {_names(discrete, names)} hold few distinct values, many times each: discrete "
+            f"data have no density, and score matching is unbounded below on them. Add noise of "
+            f"the data's resolution (dequantise), or treat the fitted field with care.",
+            DataWarning,
+            stacklevel=4,
+        )
+    return moments
+
+
+def _discrete(X: NDArray[np.float64]) -> NDArray[np.bool_]:
+    ordered = np.sort(X[:LOOK_AT], axis=0)
+    distinct = 1 + np.count_nonzero(np.diff(ordered, axis=0), axis=0)
+    return (distinct < FEW_VALUES) & (distinct <= len(ordered) // 2)
+
+
+def _names(which: NDArray[np.bool_], names: NDArray | None, limit: int = 10) -> str:
+    found = [int(j) if names is None else str(names[j]) for j in np.flatnonzero(which)]
+    more = f" and {len(found) - limit} more" if len(found) > limit else ""
+    return f"{found[:limit]}{more}"
+
+
+def refuse_oversize(n_rows: int, n_columns: int, name: str) -> None:
+    """Raise MemoryError, before anything is allocated, for rows that this machine cannot hold."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        total = 2**40
+    wanted = n_rows * n_columns * 8
+    if wanted > total:
+        raise MemoryError(
+            f"{name}={n_rows} rows of {n_columns} columns take {wanted / 2**30:.0f} GiB; this "
+            f"machine has {total / 2**30:.0f} GiB. Sample in parts."
+        )

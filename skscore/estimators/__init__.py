@@ -1,0 +1,6 @@
+"""The estimators that train a network."""
+
+from skscore.estimators._score_matching import ScoreMatchingEstimator
+from skscore.estimators._sliced import SlicedScoreEstimator
+
+__all__ = ["ScoreMatchingEstimator", "SlicedScoreEstimator"]

@@ -1,0 +1,290 @@
+"""The shell of the estimators that train a network: fit, the field, chains, and state.
+
+Everything a user sees is in the units of X; the model lives in standardised coordinates u.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from torch import Tensor, nn
+
+from skscore import _torch
+from skscore._affine import STANDARDIZE, AffineMap
+from skscore._autodiff import floats_per_row, value_and_divergence
+from skscore._base import Array, BaseScoreEstimator
+from skscore._callbacks import CallbackSupportMixin, epochs_of
+from skscore._model import ScoreModel
+from skscore._training import History, Plan, fit_score
+from skscore._validation import (
+    Check,
+    auto_or,
+    describe,
+    flag,
+    hidden_layer_sizes,
+    integer,
+    option,
+    optional_callable,
+    real,
+    refuse,
+)
+from skscore.estimators._chains import CHAIN_PARAMS, run_chains
+from skscore.exceptions import DivergenceError
+from skscore.networks import ACTIVATIONS, KINKED, MLP
+
+STEPS = 3000  # the budget that max_iter="auto" stands for
+BATCH = 256
+KEPT_ROWS = 10_000
+
+
+def _activation(name: str, value: object) -> None:
+    if value in KINKED:
+        raise refuse(
+            name,
+            value,
+            f"smooth, one of {sorted(ACTIVATIONS)}: the objective needs the activation's second "
+            f"derivative, which a kinked one does not have",
+        )
+    option(*ACTIVATIONS)(name, value)
+
+
+def _has_energy(estimator) -> bool:
+    return estimator.parametrization == "energy"
+
+
+class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
+    """Abstract base: a network, trained on an objective, over the score of a Gaussian."""
+
+    @property
+    def _constraints(self) -> dict[str, Check]:
+        return {
+            "hidden_layer_sizes": hidden_layer_sizes,
+            "activation": _activation,
+            "network": optional_callable,
+            "parametrization": option("score", "energy"),
+            "standardize": option(*STANDARDIZE),
+            "max_iter": auto_or(integer(1)),
+            "batch_size": auto_or(integer(1)),
+            "learning_rate_init": real(),
+            "weight_decay": real(closed=True),
+            "early_stopping": flag,
+            "validation_fraction": real(high=1.0),
+            "n_iter_no_change": integer(1),
+            "tol": real(closed=True),
+            "warm_start": flag,
+            "keep_rows": flag,
+            "device": lambda _, value: _torch.resolve_device(value),
+            "random_state": lambda _, value: check_random_state(value),
+            "verbose": integer(0),
+        }
+
+    @abstractmethod
+    def _objective(self) -> Callable[..., Tensor]:
+        """Return the per-row training loss."""
+
+    # Fitting ----------------------------------------------------------------------------------
+
+    def _forgets(self) -> bool:
+        return not (self.warm_start and hasattr(self, "_model"))
+
+    def _fit(self, X: Array) -> tuple[dict[str, object], BaseException | None]:
+        device = _torch.resolve_device(self.device)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        moments = describe(X, getattr(self, "feature_names_in_", None))
+        anew = self._forgets()
+        affine = AffineMap.standardising(moments, self.standardize) if anew else self._affine
+        precision = affine.gaussian_precision(moments) if anew else self._precision
+        U = affine.transform(X)
+        random = np.random.default_rng(seed)
+        train, held_out = self._split(U, random)
+
+        with _torch.isolated(), _torch.one_thread:
+            model = self._build(affine.rank, precision, seed, None if anew else self._weights())
+            model = model.to(device, torch.float32)
+            history, failure = self._train(model, train, held_out, device, seed)
+            model = model.requires_grad_(False).to(torch.float64)
+            # The skip was rounded to float32 for training; the field is evaluated in float64.
+            model.precision.copy_(_torch.to_tensor(precision, device))
+            force = model(_torch.to_tensor(U[:KEPT_ROWS], device)).square().sum(dim=1).mean()
+        rows = U[random.permutation(len(U))[:KEPT_ROWS]].astype(np.float32)
+        return {
+            "_model": model,
+            "_affine": affine,
+            "_precision": precision,
+            "_mean_square_score": float(force),
+            "_rows": rows if self.keep_rows else None,
+            "location_": moments.mean,
+            "covariance_": moments.covariance,
+            "loss_curve_": history.loss,
+            "validation_scores_": [-v for v in history.held_out] if len(held_out) else None,
+            "n_iter_": history.n_epochs,
+        }, failure
+
+    def _split(self, U: Array, random: np.random.Generator) -> tuple[Array, Array]:
+        """Return training and held-out rows, which have no row in common."""
+        n_held_out = 0
+        if self.early_stopping:
+            n_held_out = min(max(1, round(self.validation_fraction * len(U))), len(U) - 1)
+        order = random.permutation(len(U))
+        return U[order[n_held_out:]], U[order[:n_held_out]]
+
+    def _build(
+        self, rank: int, precision: Array, seed: int, weights: dict[str, NDArray] | None
+    ) -> ScoreModel:
+        """Return the model on the CPU, with new weights or given ones."""
+        energy = self.parametrization == "energy"
+        factory = self.network or partial(
+            MLP, hidden_layer_sizes=tuple(self.hidden_layer_sizes), activation=self.activation
+        )
+        stream = _torch.generator(seed, torch.device("cpu"))
+        with torch.device("cpu"):  # a factory of the user's may not say where
+            network = factory(rank, 1 if energy else rank, generator=stream)
+        if not isinstance(network, nn.Module):
+            raise refuse("network", network, "a factory that returns a torch.nn.Module")
+        network = network.eval().to(torch.float32)
+        wanted = (2, 1 if energy else rank)
+        shape = tuple(network(torch.zeros(2, rank, dtype=torch.float32, device="cpu")).shape)
+        if shape != wanted:
+            raise ValueError(
+                f"network={self.network!r} maps 2 rows to shape {shape}, not to {wanted}: it must "
+                f"return {'one energy' if energy else 'one column per feature'} for each row."
+            )
+        if weights is not None:
+            tensors = {k: torch.tensor(w, device="cpu") for k, w in weights.items()}
+            try:
+                network.load_state_dict(tensors)
+            except RuntimeError as error:
+                raise ValueError(
+                    "warm_start=True needs the network of the earlier fit: set hidden_layer_sizes "
+                    "and network as they were, or warm_start=False."
+                ) from error
+        P = _torch.to_tensor(precision, torch.device("cpu"))
+        return ScoreModel(network, P, energy=energy)
+
+    def _train(
+        self, model: ScoreModel, train: Array, held_out: Array, device: torch.device, seed: int
+    ) -> tuple[History, BaseException | None]:
+        size = BATCH if self.batch_size == "auto" else self.batch_size
+        size = min(size, len(train))
+        steps_per_epoch = max(1, len(train) // size)
+        n_epochs = -(-STEPS // steps_per_epoch) if self.max_iter == "auto" else self.max_iter
+        plan = Plan(
+            n_epochs=n_epochs,
+            batch_size=size,
+            learning_rate=self.learning_rate_init,
+            weight_decay=self.weight_decay,
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol,
+        )
+        x = _torch.to_tensor(train, device, torch.float32)
+        x_held_out = _torch.to_tensor(held_out, device, torch.float32) if len(held_out) else None
+        history = History()
+        with epochs_of(self, n_epochs) as report:
+
+            def on_epoch(epoch: int, so_far: History) -> bool:
+                self._print(epoch, so_far)
+                return report()
+
+            try:
+                fit_score(
+                    model,
+                    x,
+                    x_held_out,
+                    self._objective(),
+                    plan,
+                    generator=_torch.generator(seed, device),
+                    history=history,
+                    on_epoch=on_epoch,
+                )
+            except (KeyboardInterrupt, DivergenceError) as failure:
+                return history, failure
+        return history, None
+
+    def _print(self, epoch: int, history: History) -> None:
+        if self.verbose and (epoch + 1) % max(1, 10 // self.verbose) == 0:
+            held_out = f", held-out score {-history.held_out[-1]:.5f}" if history.held_out else ""
+            print(f"Epoch {epoch + 1}, loss {history.loss[-1]:.5f}{held_out}", flush=True)
+
+    # Evaluating -------------------------------------------------------------------------------
+
+    def _map(self, function: Callable[[Tensor], tuple[Tensor, ...]], X: Array):
+        floats = floats_per_row(self._model, self._affine.rank)
+        device = self._model.precision.device
+        U = self._affine.transform(X)
+        return _torch.map_rows(function, U, device, bytes_per_row=8 * floats)
+
+    def _score_samples(self, X: Array) -> Array:
+        (score_u,) = self._map(lambda u: (self._model(u),), X)
+        return self._affine.pull_score(X, score_u)
+
+    def _field(self, X: Array, covariance: Array) -> tuple[Array, Array]:
+        A = _torch.to_tensor(self._affine.metric(covariance), self._model.precision.device)
+        score_u, divergence = self._map(lambda u: value_and_divergence(self._model, u, A), X)
+        null = self._affine.null_divergence(covariance)
+        return self._affine.pull_score(X, score_u), divergence + null
+
+    @available_if(_has_energy)
+    def energy(self, X: ArrayLike) -> Array:
+        """Return the energy, -log p(x) up to a constant.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Where to evaluate it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Its gradient is minus `score_samples`.
+        """
+        X = self._query(X)
+        (energy_u,) = self._map(lambda u: (self._model.energy(u),), X)
+        return energy_u + 0.5 * (self._affine.null(X) ** 2).sum(axis=1)
+
+    _sampler_params = CHAIN_PARAMS
+
+    @property
+    def _samplers(self) -> tuple[str, ...]:
+        return ("langevin", "mala") if _has_energy(self) else ("langevin",)
+
+    def _sample(self, n_samples: int, seed: int, sampler: str, params: dict) -> Array:
+        name = self._samplers[-1] if sampler == "auto" else sampler
+        return run_chains(
+            self._model,
+            self._affine,
+            self._rows,
+            self._mean_square_score,
+            name,
+            n_samples,
+            seed,
+            **params,
+        )
+
+    # State: arrays and no tensors, so that it loads where there is no such device ---------------
+
+    def _weights(self) -> dict[str, NDArray]:
+        state = self._model.network.state_dict()
+        return {name: t.to("cpu", torch.float32).numpy().copy() for name, t in state.items()}
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        if "_model" in state:
+            state["_model"] = self._weights()
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        weights = vars(self).get("_model")
+        if weights is not None:
+            with _torch.isolated():
+                model = self._build(self._affine.rank, self._precision, 0, weights)
+            device = _torch.resolve_device_or_cpu(self.device)
+            self._model = model.requires_grad_(False).to(device, torch.float64)
+

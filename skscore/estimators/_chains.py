@@ -1,0 +1,126 @@
+"""Chains for `sample`: blocks of 256 rows, each with its own stream of noise.
+
+So row i depends on the seed and on i, whatever is drawn beside it. ``eta`` is in units of the
+standardised coordinates u.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from skscore import _torch
+from skscore._affine import AffineMap, Array
+from skscore._model import ScoreModel
+from skscore._validation import integer, optional_callable, real
+from skscore.samplers import SAMPLERS
+
+# eta as a share of d / E|s|^2, the inverse of the mean curvature: small enough that the bias of
+# Langevin's chain is not seen by a classifier; MALA corrects it and can go further.
+CHAIN_PARAMS = ("callback", "init", "n_steps", "step_size")
+STEP = {"langevin": 0.1, "mala": 0.3}
+
+
+def run_chains(
+    model: ScoreModel,
+    affine: AffineMap,
+    rows: NDArray[np.float32] | None,
+    mean_square_score: float,
+    sampler: str,
+    n_samples: int,
+    seed: int,
+    *,
+    n_steps: int = 200,
+    step_size: float | None = None,
+    init: ArrayLike | None = None,
+    callback: Callable[[int, slice, Array], None] | None = None,
+) -> Array:
+    """Return `n_samples` rows in the units of X, each the end of a chain.
+
+    Parameters
+    ----------
+    model : ScoreModel
+        The field, in coordinates u.
+    affine : AffineMap
+        From X to u.
+    rows : (n, rank) or None
+        Training rows to start from; without them the chains start from the fitted Gaussian.
+    mean_square_score : float
+        ``E|s|^2`` over the training rows, which sets the automatic step.
+    sampler : str
+        A key of SAMPLERS.
+    n_samples, seed : int
+        How many rows, and of which stream.
+    n_steps : int, default=200
+        Steps of each chain.
+    step_size : float, optional
+        eta.
+    init : array-like of shape (n_samples, n_features), optional
+        Starting points, in the units of X.
+    callback : callable, optional
+        Called as ``callback(step, which, X)`` after each step of each block: `which` is the slice
+        of the rows, `X` where they are, in the units of X.
+    """
+    integer(1)("n_steps", n_steps)
+    optional_callable("callback", callback)
+    if step_size is None:
+        step_size = STEP[sampler] * affine.rank / max(mean_square_score, 1e-12)
+    real()("step_size", step_size)
+    start = None if init is None else affine.transform(_check_init(init, n_samples, affine))
+    device = model.precision.device
+    size = _torch.BLOCK_ROWS
+    with _torch.isolated():
+        field = copy.deepcopy(model).to(torch.float32)
+        known = None if rows is None else _torch.to_tensor(rows, device, torch.float32)
+        parts = []
+        for block in range(-(-n_samples // size)):
+            which = slice(block * size, min((block + 1) * size, n_samples))
+            stream = _torch.generator(seed, device, block=block)
+            if start is None:
+                u = _draw_start(field, known, size, stream)
+            else:  # a short last block is filled up, so that each row has its own noise
+                index = np.minimum(np.arange(which.start, which.start + size), n_samples - 1)
+                u = _torch.to_tensor(start[index], device, torch.float32)
+
+            def watch(step, points, which=which):
+                there = _torch.to_numpy(points[: which.stop - which.start])
+                callback(step, which, affine.inverse_transform(there))
+
+            u = SAMPLERS[sampler](
+                field,
+                u,
+                generator=stream,
+                step_size=step_size,
+                n_steps=n_steps,
+                callback=None if callback is None else watch,
+            )
+            parts.append(_torch.to_numpy(u[: which.stop - which.start]))
+    return affine.inverse_transform(np.concatenate(parts))
+
+
+def _check_init(init: ArrayLike, n_samples: int, affine: AffineMap) -> Array:
+    X = np.asarray(init, dtype=np.float64)
+    wanted = (n_samples, len(affine.mean))
+    if X.shape != wanted or not np.isfinite(X).all():
+        raise ValueError(
+            f"init must be finite, of shape {wanted} (one starting point for each sample), got "
+            f"shape {X.shape}{'' if np.isfinite(X).all() else ' with NaN or infinity'}."
+        )
+    return X
+
+
+def _draw_start(
+    field: ScoreModel, rows: torch.Tensor | None, size: int, stream: torch.Generator
+) -> torch.Tensor:
+    device, dtype = field.precision.device, field.precision.dtype
+    if rows is not None:
+        return rows[torch.randint(len(rows), (size,), generator=stream, device=device)]
+    z = torch.randn(size, len(field.precision), generator=stream, device=device, dtype=dtype)
+    return torch.linalg.solve_triangular(
+        torch.linalg.cholesky(field.precision), z, upper=False, left=False
+    )
+

@@ -1,0 +1,5 @@
+"""Kernel estimators of the score."""
+
+from skscore.kernel._kde import KDEScoreBaseline
+
+__all__ = ["KDEScoreBaseline"]

@@ -1,0 +1,97 @@
+"""Smooth activations: f, its first derivative f', and its second f''.
+
+An objective holds a derivative of the network and training one more, an energy one more still, so
+f must be smooth: the second derivative of a kinked one (relu) is zero wherever it exists.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Silu:
+    """``f = u g`` with the logistic g."""
+
+    value = staticmethod(F.silu)
+
+    @staticmethod
+    def slope(u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f and ``f' = g (1 + u - f)``."""
+        g = torch.sigmoid(u)
+        f = u * g
+        return f, g * (1 + u - f)
+
+    @staticmethod
+    def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return f, f' and ``f'' = g (1 - g) + (1 - g) f' - f g (1 - g)``."""
+        g = torch.sigmoid(u)
+        f = u * g
+        slope = torch.addcmul(g, f, 1 - g)
+        return f, slope, (1 - g) * (g + slope - f * g)
+
+
+class Softplus:
+    """``f = log(1 + e^u)``; f' is the logistic."""
+
+    value = staticmethod(F.softplus)
+
+    @staticmethod
+    def slope(u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f and ``f' = g``."""
+        return F.softplus(u), torch.sigmoid(u)
+
+    @staticmethod
+    def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return f, f' and ``f'' = g (1 - g)``."""
+        g = torch.sigmoid(u)
+        return F.softplus(u), g, g * (1 - g)
+
+
+class Tanh:
+    """``f = tanh u``."""
+
+    value = staticmethod(torch.tanh)
+
+    @staticmethod
+    def slope(u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f and ``f' = 1 - f^2``."""
+        f = torch.tanh(u)
+        return f, 1 - f * f
+
+    @staticmethod
+    def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return f, f' and ``f'' = -2 f f'``."""
+        f, slope = Tanh.slope(u)
+        return f, slope, -2 * f * slope
+
+
+class Gelu:
+    """``f = u Phi(u)``, with Phi and phi the standard normal's."""
+
+    value = staticmethod(F.gelu)
+
+    @staticmethod
+    def _normal(u: Tensor) -> tuple[Tensor, Tensor]:
+        return 0.5 * (1 + torch.erf(u / math.sqrt(2))), torch.exp(-0.5 * u * u) / math.sqrt(
+            2 * math.pi
+        )
+
+    @staticmethod
+    def slope(u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f and ``f' = Phi + u phi``."""
+        Phi, phi = Gelu._normal(u)
+        return u * Phi, Phi + u * phi
+
+    @staticmethod
+    def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return f, f' and ``f'' = (2 - u^2) phi``."""
+        Phi, phi = Gelu._normal(u)
+        return u * Phi, Phi + u * phi, (2 - u * u) * phi
+
+
+ACTIVATIONS = {"gelu": Gelu, "silu": Silu, "softplus": Softplus, "tanh": Tanh}
+KINKED = ("relu", "leaky_relu", "elu", "hardtanh", "relu6", "hardswish")

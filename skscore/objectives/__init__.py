@@ -1,0 +1,11 @@
+"""Objectives: ``objective(score, x, *, generator, **hyper) -> (n,)``, lower is better.
+
+One file each. An objective never knows whether the field comes from a network or an energy.
+"""
+
+from skscore.objectives._exact import exact
+from skscore.objectives._sliced import PROJECTIONS, sliced
+
+OBJECTIVES = {"exact": exact, "sliced": sliced}
+
+__all__ = ["OBJECTIVES", "PROJECTIONS", *OBJECTIVES]
