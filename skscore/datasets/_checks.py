@@ -50,7 +50,11 @@ def check_covariance(name: str, value: Any, n_features: int) -> Array:
         wanted = (n_features, n_features)
         raise ValueError(f"{name} has shape {matrix.shape}; pass a matrix of shape {wanted}")
     if not np.allclose(matrix, matrix.T, rtol=1e-8, atol=1e-12 * np.abs(matrix).max()):
-        raise ValueError(f"{name} is {matrix}, not symmetric; pass ({name} + {name}.T) / 2")
+        gap = np.abs(matrix - matrix.T).max()
+        raise ValueError(
+            f"{name} is not symmetric, it differs from its transpose by {gap:.3g}; "
+            f"pass ({name} + {name}.T) / 2 if that is meant"
+        )
     try:
         cholesky(matrix, lower=True)
     except np.linalg.LinAlgError as error:

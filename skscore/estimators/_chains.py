@@ -73,7 +73,7 @@ def run_chains(
     start = None if init is None else affine.transform(_check_init(init, n_samples, affine))
     device = model.precision.device
     size = _torch.BLOCK_ROWS
-    with _torch.isolated():
+    with _torch.isolated(), _torch.one_thread:
         field = copy.deepcopy(model).to(torch.float32)
         known = None if rows is None else _torch.to_tensor(rows, device, torch.float32)
         parts = []

@@ -49,8 +49,10 @@ def squared_norms(rows: Array, covariance: ArrayLike | None) -> Array:
             "column for each column of the scores"
         )
     if not np.allclose(S, S.T, rtol=1e-8, atol=1e-12 * np.abs(S).max()):
+        gap = np.abs(S - S.T).max()
         raise ValueError(
-            "covariance is not symmetric; pass (covariance + covariance.T) / 2 if that is meant"
+            f"covariance is not symmetric, it differs from its transpose by {gap:.3g}; "
+            "pass (covariance + covariance.T) / 2 if that is meant"
         )
     values = np.einsum("ij,ij->i", rows @ S, rows)
     # Semidefinite is enough: a constant column has variance zero and drops out.

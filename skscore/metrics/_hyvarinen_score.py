@@ -47,8 +47,8 @@ def hyvarinen_rows(
     Examples
     --------
     >>> from skscore.metrics import hyvarinen_rows
-    >>> hyvarinen_rows([[0.0, 0.0], [2.0, 0.0]], [-2.0, -2.0])
-    array([2., 0.])
+    >>> hyvarinen_rows([[0.0, 0.0], [2.0, 0.0]], [-2.0, -3.0])
+    array([2., 1.])
     """
     s = check_rows("score", score)
     trace = np.asarray(divergence, dtype=np.float64)

@@ -21,9 +21,8 @@ def polar(low, high):
     r, w = low + (high - low) * (nodes + 1) / 2, weights * (high - low) / 2
     angle = 0.1 + np.arange(16) * np.pi / 8
     r, angle = (grid.ravel() for grid in np.meshgrid(r, angle))
-    return np.column_stack([r * np.cos(angle), r * np.sin(angle)]), np.tile(w, 16) * r[
-        :
-    ] * np.pi / 8
+    points = np.column_stack([r * np.cos(angle), r * np.sin(angle)])
+    return points, np.tile(w, 16) * r * np.pi / 8
 
 
 def heavy():

@@ -51,7 +51,7 @@ def test_bad_input_is_refused_by_name(call, message):
 
 def test_a_singular_covariance_is_taken():
     assert fisher_divergence(ROWS, ROWS + 1, covariance=np.diag([1.0, 0.0])) == 0.5
-    assert fisher_divergence(ROWS, ROWS + [1, -1], covariance=np.ones((2, 2))) == 0.0
+    assert fisher_divergence(ROWS, ROWS + np.array([1, -1]), covariance=np.ones((2, 2))) == 0.0
 
 
 def test_public_names_are_sorted():

@@ -64,7 +64,7 @@ def test_c2st_of_one_law_is_one_half():
 def test_c2st_sees_a_shift_and_a_scale():
     X = Gaussian().sample(500, random_state=0)
     Y = Gaussian().sample(500, random_state=1)
-    assert c2st(X, Y + [4.0, 0.0], random_state=0) > 0.9
+    assert c2st(X, Y + np.array([4.0, 0.0]), random_state=0) > 0.9
     # The best accuracy for a scale of 5 in two columns is 0.5 + 0.5 TV = 0.92.
     assert c2st(X, 5 * Y, random_state=0) > 0.85
 
