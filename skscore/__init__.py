@@ -22,7 +22,9 @@ def __getattr__(name):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    return import_module(f"{home}.{name}") if home == __name__ else getattr(import_module(home), name)
+    return (
+        import_module(f"{home}.{name}") if home == __name__ else getattr(import_module(home), name)
+    )
 
 
 def __dir__():

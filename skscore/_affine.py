@@ -167,7 +167,7 @@ class AffineMap:
         return log_density_u + null_part + self.log_det
 
     def metric(self, covariance: Array) -> Array:
-        """``A = W S W'`` (rank, rank): the metric of the yardstick in these coordinates."""
+        """Return ``A = W S W'`` (rank, rank), the metric of the yardstick in these coordinates."""
         W = self.matrix[: self.rank]
         return W @ covariance @ W.T
 
@@ -175,4 +175,3 @@ class AffineMap:
         """``tr(S ds/dx)`` of the fixed field in the null coordinates."""
         N = self.matrix[self.rank :]
         return -float(np.trace(N @ covariance @ N.T))
-

@@ -24,7 +24,7 @@ def value_and_jvp(score: ScoreFn, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]
         return closed_form(x, v)
     m, n, d = v.shape
     rows = x.repeat(m, 1)
-    s, jv = torch.func.jvp(score, (rows,), (v.reshape(m * n, d),))
+    s, jv = torch.func.jvp(score, (rows,), (v.reshape(m * n, d),))  # type: ignore[misc]
     return s[:n], jv.view(m, n, -1)
 
 

@@ -82,6 +82,10 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _samplers(self) -> tuple[str, ...]:
         """The samplers that this model can use, beside "auto"."""
 
+    location_: Array
+    covariance_: Array
+    n_features_in_: int
+
     _sampler_params: tuple[str, ...] = ()  # what the samplers take
 
     @with_callbacks
@@ -112,18 +116,21 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         for name, check in self._constraints.items():
             check(name, getattr(self, name))
         known = ("n_features_in_", "feature_names_in_")
-        before = {name: vars(self)[name] for name in known if name in vars(self)}
+        before = {name: getattr(self, name) for name in known if hasattr(self, name)}
         try:
-            X = validate_data(
+            rows = validate_data(
                 self, X, dtype=np.float64, ensure_min_samples=2, reset=self._forgets()
             )
-            state, failure = self._fit(X)
+            state, failure = self._fit(rows)
         except BaseException:
             for name in known:
-                vars(self).pop(name, None)
-            vars(self).update(before)
+                if name in before:
+                    setattr(self, name, before[name])
+                elif hasattr(self, name):
+                    delattr(self, name)
             raise
-        vars(self).update(state)
+        for name, value in state.items():
+            setattr(self, name, value)
         if failure is not None:
             raise failure
         return self

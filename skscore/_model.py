@@ -93,4 +93,4 @@ class ScoreModel(nn.Module):
 
     def energy(self, x: Tensor) -> Tensor:
         """Return ``E(x)``, (n,), up to a constant; the residual must be an energy."""
-        return 0.5 * ((x @ self.precision) * x).sum(dim=1) + self.residual.energy(x)
+        return 0.5 * ((x @ self.precision) * x).sum(dim=1) + self.residual.energy(x)  # type: ignore[operator]

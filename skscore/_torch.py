@@ -117,4 +117,3 @@ def map_rows(
     with isolated():
         parts = [tuple(map(to_numpy, function(to_tensor(c, device)))) for c in chunks]
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
-

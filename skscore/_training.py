@@ -111,7 +111,8 @@ class _Run:
         self.average = self.optimiser.weights.clone()
         self.best = self.average.clone()
         self.start = self.average.clone()
-        self.rows_at_start = self.rows_at_best = None  # held-out objective, row by row
+        self.rows_at_start: Tensor | None = None  # held-out objective, row by row
+        self.rows_at_best: Tensor | None = None
         self.n_batches = max(1, len(x) // plan.batch_size)
         self.budget = plan.n_epochs * self.n_batches
         self.drops = self.stale = 0
@@ -194,5 +195,6 @@ class _Run:
 
     def _keep_only_a_gain(self) -> None:
         """Return to the start when the held-out rows do not show that training helped."""
-        if self.x_held_out is not None and gain_is_noise(self.rows_at_start, self.rows_at_best):
+        first, best = self.rows_at_start, self.rows_at_best
+        if first is not None and best is not None and gain_is_noise(first, best):
             self.best.copy_(self.start)

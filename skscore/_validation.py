@@ -114,16 +114,16 @@ def describe(X: NDArray[np.float64], names: NDArray | None, *, density: bool = T
     if not moments.varying.all():
         warnings.warn(
             f"Constant columns {_names(~moments.varying, names)} have no density: the field there "
-            f"is fixed to -(x - mean) and left out of the objective. Drop them to be rid of this.",
+            f"is fixed to -(x - mean) and left out of the objective. Drop them to silence this.",
             DataWarning,
             stacklevel=4,
         )
     discrete = _discrete(X) & moments.varying
     if density and discrete.any():
         warnings.warn(
-            f"Columns {_names(discrete, names)} hold few distinct values, many times each: discrete "
-            f"data have no density, and score matching is unbounded below on them. Add noise of "
-            f"the data's resolution (dequantise), or treat the fitted field with care.",
+            f"Columns {_names(discrete, names)} hold few distinct values, many times each. Such "
+            f"discrete data has no density, and score matching is unbounded below on it. Add noise "
+            f"of the data's resolution (dequantise), or treat the fitted field with care.",
             DataWarning,
             stacklevel=4,
         )

@@ -1,6 +1,6 @@
 """Errors and warnings of skscore that a caller may want to catch by name."""
 
-__all__ = ["DataWarning", "DegenerateDataError", "DivergenceError"]
+__all__ = ["DataWarning", "DegenerateDataError", "DivergenceError", "SamplingWarning"]
 
 
 class DegenerateDataError(ValueError):
@@ -13,3 +13,7 @@ class DivergenceError(FloatingPointError):
 
 class DataWarning(UserWarning):
     """The data can be fitted, but part of them has no density: constant or discrete columns."""
+
+
+class SamplingWarning(UserWarning):
+    """The samples can be used, but some chains ran away and had to begin again."""

@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 __all__ = ["check_score_estimator", "score_estimator_checks"]
 
-SAME = {"rtol": 1e-7, "atol": 1e-9}  # of rows that were computed in other company
+RTOL, ATOL = 1e-7, 1e-9  # of rows that were computed in other company
 
 
 def _data(n_samples: int = 120, seed: int = 0) -> np.ndarray:
@@ -62,13 +62,13 @@ def check_field_points_to_the_data(estimator):
 
 
 def check_rows_are_independent(estimator):
-    """A row's field does not depend on the rows beside it, their number or their order."""
+    """score_samples gives a row the same field whatever rows are beside it, in any order."""
     X = _data(40, seed=1)
     fitted = _fitted(estimator)
     together = fitted.score_samples(X)
     alone = np.vstack([fitted.score_samples(row[None]) for row in X])
-    np.testing.assert_allclose(alone, together, **SAME)
-    np.testing.assert_allclose(fitted.score_samples(X[::-1])[::-1], together, **SAME)
+    np.testing.assert_allclose(alone, together, RTOL, ATOL)
+    np.testing.assert_allclose(fitted.score_samples(X[::-1])[::-1], together, RTOL, ATOL)
 
 
 def check_score_is_a_held_out_yardstick(estimator):
@@ -93,7 +93,7 @@ def check_sample_shape(estimator):
 
 
 def check_sample_honours_random_state(estimator):
-    """The same int gives the same rows, another int or none others; the constructor's is no part."""
+    """Sample repeats with an int and differs without; the constructor's seed has no part in it."""
     fitted = _fitted(estimator)
     first = fitted.sample(5, random_state=0)
     np.testing.assert_array_equal(first, fitted.sample(5, random_state=0))
@@ -136,7 +136,7 @@ def check_copies_keep_the_field(estimator):
 
 
 def check_refit_forgets(estimator):
-    """A second fit equals a fresh one to the bit."""
+    """Fitting a second time equals a fresh fit to the bit."""
     if estimator.get_params().get("warm_start"):
         return
     X, other = _data(), 5 * _data(60, seed=3) - 4
@@ -186,12 +186,10 @@ def check_queries_do_not_change_state(estimator):
 
 def check_column_names(estimator):
     """Columns of a DataFrame in another order or with other names are refused."""
-    pd = sys.modules.get("pandas")
-    if pd is None:
-        try:
-            import pandas as pd
-        except ImportError:
-            return
+    try:
+        import pandas as pd
+    except ImportError:
+        return
     frame = pd.DataFrame(_data(), columns=["a", "b", "c"])
     fitted = _seeded(estimator).fit(frame)
     assert list(fitted.feature_names_in_) == ["a", "b", "c"]

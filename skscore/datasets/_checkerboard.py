@@ -31,7 +31,7 @@ class Checkerboard(Distribution):
         Squares on each side of the board, at least 2.
     width : float, default=1.0
         Width w of a square.
-    smoothing : float, default=0.1
+    smoothing : float, default=0.15
         Standard deviation h of the noise.
 
     Attributes
@@ -54,7 +54,7 @@ class Checkerboard(Distribution):
     array([[7.979, 0.   ]])
     """
 
-    def __init__(self, n_squares: int = 4, width: float = 1.0, smoothing: float = 0.1) -> None:
+    def __init__(self, n_squares: int = 4, width: float = 1.0, smoothing: float = 0.15) -> None:
         self.n_squares = check_count("n_squares", n_squares, minimum=2)
         self.width = check_real("width", width, above=0)
         self.smoothing = check_real("smoothing", smoothing, above=0)

@@ -99,14 +99,14 @@ class GaussianMixture(Distribution):
         return cls([[a, a], [a, -a], [-a, a], [-a, -a]], check_real("std", std, above=0) ** 2)
 
     @classmethod
-    def eight(cls, radius: float = 4.0, std: float = 0.5) -> GaussianMixture:
+    def eight(cls, radius: float = 2.0, std: float = 0.2) -> GaussianMixture:
         """Make eight round Gaussians, evenly spaced on a circle.
 
         Parameters
         ----------
-        radius : float, default=4.0
+        radius : float, default=2.0
             Radius of the circle of means.
-        std : float, default=0.5
+        std : float, default=0.2
             Standard deviation of each component.
 
         Returns

@@ -35,7 +35,7 @@ from skscore._validation import (
     real,
     refuse,
 )
-from skscore.estimators._chains import CHAIN_PARAMS, run_chains
+from skscore.estimators._chains import CHAIN_PARAMS, Spread, run_chains
 from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
 
@@ -118,7 +118,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
             "_model": model,
             "_affine": affine,
             "_precision": precision,
-            "_mean_square_score": float(force),
+            "_spread": Spread(float(force), float(np.linalg.norm(U, axis=1).max())),
             "_rows": rows if self.keep_rows else None,
             "location_": moments.mean,
             "covariance_": moments.covariance,
@@ -260,7 +260,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
             self._model,
             self._affine,
             self._rows,
-            self._mean_square_score,
+            self._spread,
             name,
             n_samples,
             seed,
@@ -287,4 +287,3 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
                 model = self._build(self._affine.rank, self._precision, 0, weights)
             device = _torch.resolve_device_or_cpu(self.device)
             self._model = model.requires_grad_(False).to(device, torch.float64)
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,11 +26,32 @@ CHAIN_PARAMS = ("callback", "init", "n_steps", "step_size")
 STEP = {"langevin": 0.1, "mala": 0.3}
 
 
+@dataclass(frozen=True)
+class Spread:
+    """What the automatic step and the reach of the chains go by, over the training rows.
+
+    Attributes
+    ----------
+    mean_square_score : float
+        ``E|s|^2``.
+    radius : float
+        The largest norm of a row.
+    """
+
+    mean_square_score: float
+    radius: float
+
+    @property
+    def reach(self) -> float:
+        """Beyond this norm a chain is lost: twice the radius, and room where rows are few."""
+        return 2 * self.radius + 4
+
+
 def run_chains(
     model: ScoreModel,
     affine: AffineMap,
     rows: NDArray[np.float32] | None,
-    mean_square_score: float,
+    spread: Spread,
     sampler: str,
     n_samples: int,
     seed: int,
@@ -49,8 +71,8 @@ def run_chains(
         From X to u.
     rows : (n, rank) or None
         Training rows to start from; without them the chains start from the fitted Gaussian.
-    mean_square_score : float
-        ``E|s|^2`` over the training rows, which sets the automatic step.
+    spread : Spread
+        Of the training rows.
     sampler : str
         A key of SAMPLERS.
     n_samples, seed : int
@@ -68,9 +90,10 @@ def run_chains(
     integer(1)("n_steps", n_steps)
     optional_callable("callback", callback)
     if step_size is None:
-        step_size = STEP[sampler] * affine.rank / max(mean_square_score, 1e-12)
+        step_size = STEP[sampler] * affine.rank / max(spread.mean_square_score, 1e-12)
     real()("step_size", step_size)
     start = None if init is None else affine.transform(_check_init(init, n_samples, affine))
+    reach = spread.reach if start is None else max(spread.reach, 2 * _radius(start))
     device = model.precision.device
     size = _torch.BLOCK_ROWS
     with _torch.isolated(), _torch.one_thread:
@@ -86,20 +109,35 @@ def run_chains(
                 index = np.minimum(np.arange(which.start, which.start + size), n_samples - 1)
                 u = _torch.to_tensor(start[index], device, torch.float32)
 
-            def watch(step, points, which=which):
-                there = _torch.to_numpy(points[: which.stop - which.start])
-                callback(step, which, affine.inverse_transform(there))
-
             u = SAMPLERS[sampler](
                 field,
                 u,
                 generator=stream,
                 step_size=step_size,
                 n_steps=n_steps,
-                callback=None if callback is None else watch,
+                reach=reach,
+                callback=_watcher(callback, which, affine),
             )
             parts.append(_torch.to_numpy(u[: which.stop - which.start]))
     return affine.inverse_transform(np.concatenate(parts))
+
+
+def _watcher(
+    callback: Callable[[int, slice, Array], None] | None, which: slice, affine: AffineMap
+) -> Callable[[int, torch.Tensor], None] | None:
+    """Return the callback of one block: in the units of X, without the rows that fill it up."""
+    if callback is None:
+        return None
+
+    def watch(step: int, points: torch.Tensor) -> None:
+        there = _torch.to_numpy(points[: which.stop - which.start])
+        callback(step, which, affine.inverse_transform(there))
+
+    return watch
+
+
+def _radius(U: Array) -> float:
+    return float(np.linalg.norm(U, axis=1).max())
 
 
 def _check_init(init: ArrayLike, n_samples: int, affine: AffineMap) -> Array:
@@ -123,4 +161,3 @@ def _draw_start(
     return torch.linalg.solve_triangular(
         torch.linalg.cholesky(field.precision), z, upper=False, left=False
     )
-

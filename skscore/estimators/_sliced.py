@@ -103,7 +103,9 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
     training rows, or from ``init``, (n_samples, n_features) in the units of X. The step is in
     squared units of u; the automatic one is 0.1 (MALA: 0.3) of ``d / E||s||^2``, the inverse of
     the mean curvature of log p. ``callback(step, which, X)`` sees each block of 256 rows, the
-    slice `which` of the result, after each step.
+    slice `which` of the result, after each step. A chain that runs out of the reach of the
+    training rows begins again where it started, with a warning where these are more than one in
+    a hundred; when they are more than half, `sample` raises DivergenceError.
 
     A constant column is warned about; the field there is ``-(x - mean)``, it is no part of the
     objective, and samples have the constant. Directions in which the columns are collinear are

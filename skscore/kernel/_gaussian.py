@@ -52,8 +52,8 @@ def log_density(u: Tensor, c: Tensor, h: float) -> Tensor:
     parts = []
     for block in u.split(rows):
         # Differences, not products: far from the centres the products lose every digit.
-        logits = -0.5 * (torch.cdist(block, c, compute_mode="donot_use_mm_for_euclid_dist") / h) ** 2
-        parts.append(torch.logsumexp(logits, dim=1))
+        distance = torch.cdist(block, c, compute_mode="donot_use_mm_for_euclid_dist")
+        parts.append(torch.logsumexp(-0.5 * (distance / h) ** 2, dim=1))
     return torch.cat(parts) - math.log(m) - d * math.log(h * math.sqrt(2 * math.pi))
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from skscore._affine import AffineMap, Moments
 from skscore._base import Array, BaseScoreEstimator
-from skscore._validation import Check, auto_or, describe, option, real
+from skscore._validation import Check, auto_or, describe, real
 from skscore.kernel._bandwidth import scott, search, silverman
 from skscore.metrics import hyvarinen_rows
 
@@ -71,10 +71,11 @@ class KDEScoreBaseline(BaseScoreEstimator):
     Examples
     --------
     >>> from skscore import KDEScoreBaseline
-    >>> from skscore.datasets import Gaussian
-    >>> X = Gaussian().sample(500, random_state=0)
-    >>> KDEScoreBaseline(bandwidth=0.5).fit(X).score_samples([[2.0, 0.0]]).round(1)
-    array([[-1.5, -0. ]])
+    >>> kde = KDEScoreBaseline(bandwidth=1.0).fit([[-1.0], [1.0]])
+    >>> kde.score_samples([[-5.0], [0.0], [5.0]]).round(2)
+    array([[ 4.],
+           [ 0.],
+           [-4.]])
     """
 
     def __init__(self, bandwidth="scott", *, device="auto"):

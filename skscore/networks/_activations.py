@@ -7,13 +7,31 @@ f must be smooth: the second derivative of a kinked one (relu) is zero wherever 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-class Silu:
+class Activation(ABC):
+    """A smooth function of the pre-activations u, elementwise."""
+
+    value: Callable[[Tensor], Tensor]
+
+    @staticmethod
+    @abstractmethod
+    def slope(u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f and f'."""
+
+    @staticmethod
+    @abstractmethod
+    def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return f, f' and f''."""
+
+
+class Silu(Activation):
     """``f = u g`` with the logistic g."""
 
     value = staticmethod(F.silu)
@@ -34,7 +52,7 @@ class Silu:
         return f, slope, (1 - g) * (g + slope - f * g)
 
 
-class Softplus:
+class Softplus(Activation):
     """``f = log(1 + e^u)``; f' is the logistic."""
 
     value = staticmethod(F.softplus)
@@ -51,7 +69,7 @@ class Softplus:
         return F.softplus(u), g, g * (1 - g)
 
 
-class Tanh:
+class Tanh(Activation):
     """``f = tanh u``."""
 
     value = staticmethod(torch.tanh)
@@ -69,16 +87,15 @@ class Tanh:
         return f, slope, -2 * f * slope
 
 
-class Gelu:
+class Gelu(Activation):
     """``f = u Phi(u)``, with Phi and phi the standard normal's."""
 
     value = staticmethod(F.gelu)
 
     @staticmethod
     def _normal(u: Tensor) -> tuple[Tensor, Tensor]:
-        return 0.5 * (1 + torch.erf(u / math.sqrt(2))), torch.exp(-0.5 * u * u) / math.sqrt(
-            2 * math.pi
-        )
+        Phi = 0.5 * (1 + torch.erf(u / math.sqrt(2)))
+        return Phi, torch.exp(-0.5 * u * u) / math.sqrt(2 * math.pi)
 
     @staticmethod
     def slope(u: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,5 +110,10 @@ class Gelu:
         return u * Phi, Phi + u * phi, (2 - u * u) * phi
 
 
-ACTIVATIONS = {"gelu": Gelu, "silu": Silu, "softplus": Softplus, "tanh": Tanh}
+ACTIVATIONS: dict[str, type[Activation]] = {
+    "gelu": Gelu,
+    "silu": Silu,
+    "softplus": Softplus,
+    "tanh": Tanh,
+}
 KINKED = ("relu", "leaky_relu", "elu", "hardtanh", "relu6", "hardswish")

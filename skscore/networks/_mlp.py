@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ class MLP(nn.Module):
         self.activation = activation
         sizes = [n_features, *hidden_layer_sizes, n_outputs]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in pairwise(sizes):
             # torch.empty and not nn.Linear, which draws from the global stream.
             W = torch.empty(fan_in, fan_out, dtype=torch.float32, device="cpu")
             b = torch.empty(fan_out, dtype=torch.float32, device="cpu")

@@ -13,16 +13,16 @@ from torch import Tensor
 from skscore._autodiff import ScoreFn, value_and_jvp
 
 
-def _gaussian(shape, generator: torch.Generator, like: Tensor) -> Tensor:
+def _gaussian(shape, generator: torch.Generator | None, like: Tensor) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
-def _rademacher(shape, generator: torch.Generator, like: Tensor) -> Tensor:
+def _rademacher(shape, generator: torch.Generator | None, like: Tensor) -> Tensor:
     bits = torch.randint(2, shape, generator=generator, dtype=like.dtype, device=like.device)
     return bits.mul_(2).sub_(1)
 
 
-def _sphere(shape, generator: torch.Generator, like: Tensor) -> Tensor:
+def _sphere(shape, generator: torch.Generator | None, like: Tensor) -> Tensor:
     # Radius sqrt(d), not 1: the norm term of the reduced form needs E[vv'] = I.
     z = _gaussian(shape, generator, like)
     return z * (math.sqrt(shape[-1]) / z.norm(dim=-1, keepdim=True))

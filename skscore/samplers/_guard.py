@@ -1,25 +1,60 @@
-"""A chain that runs away is an error, never a number."""
+"""What becomes of a chain that runs away.
+
+A learnt field is only right where there were data. A few chains that leave their reach begin again
+where they started; when many do, the step is too long, and that is an error and never a number.
+"""
 
 from __future__ import annotations
 
+import warnings
+
+import torch
 from torch import Tensor
 
-from skscore.exceptions import DivergenceError
+from skscore.exceptions import DivergenceError, SamplingWarning
 
-FAR = 1e3  # times the reach of the starting points
+FAR = 1e3  # times the largest norm at the start: the reach when none is given
+MANY = 0.5  # share of the chains that may begin again
+FEW = 0.01  # share that is not worth a warning
 
 
 class Guard:
-    """Watch chains for points that are not finite or absurdly far from where they started."""
+    """Watch chains over one run of a sampler.
 
-    def __init__(self, x: Tensor, step_size: float):
-        self.limit = FAR * (1.0 + float(x.abs().max()))
-        self.step_size = step_size
+    Parameters
+    ----------
+    start : Tensor of shape (n, d)
+        Where the chains start.
+    step_size : float
+        eta, for the message.
+    reach : float or None
+        Norm beyond which a point counts as lost.
+    """
 
-    def check(self, step: int, x: Tensor) -> None:
-        """Raise DivergenceError when a chain has left."""
-        if not bool(x.abs().max() <= self.limit):  # also true for NaN
+    def __init__(self, start: Tensor, step_size: float, reach: float | None):
+        self.start, self.step_size = start, step_size
+        self.reach = reach or FAR * (1.0 + float(start.norm(dim=1).max()))
+        self.n_lost = 0
+
+    def keep(self, step: int, x: Tensor) -> Tensor:
+        """Return the points, the lost ones set back; raise DivergenceError when they are many."""
+        lost = ~(x.norm(dim=1) <= self.reach)  # also true for NaN
+        if not bool(lost.any()):
+            return x
+        self.n_lost += int(lost.sum())
+        if self.n_lost > MANY * len(x):
             raise DivergenceError(
                 f"the chain diverged at step {step}: use step_size < {self.step_size:g}, or the "
                 f"automatic one (step_size=None)."
+            )
+        return torch.where(lost[:, None], self.start, x)
+
+    def report(self) -> None:
+        """Warn when more than a few chains were set back."""
+        if self.n_lost > FEW * len(self.start):
+            warnings.warn(
+                "some chains left the reach of the training rows, where the fitted field is not "
+                "to be trusted, and began again where they started.",
+                SamplingWarning,
+                stacklevel=6,
             )

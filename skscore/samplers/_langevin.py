@@ -24,6 +24,7 @@ def langevin(
     generator: torch.Generator,
     step_size: float,
     n_steps: int = 200,
+    reach: float | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Return the chains after ``x <- x + eta s(x) + sqrt(2 eta) z``, n_steps times.
@@ -42,6 +43,9 @@ def langevin(
         eta.
     n_steps : int, default=200
         Steps.
+    reach : float, optional
+        Norm beyond which a chain begins again where it started; by default a thousand times the
+        largest norm at the start.
     callback : callable, optional
         Called as ``callback(step, x)`` after each step, from 1.
 
@@ -53,7 +57,7 @@ def langevin(
     Raises
     ------
     DivergenceError
-        When a chain runs away.
+        When more than half of the chains run away.
 
     Examples
     --------
@@ -63,12 +67,12 @@ def langevin(
     >>> langevin(torch.neg, torch.zeros(500, 2), generator=g, step_size=0.1).std().round(decimals=1)
     tensor(1.)
     """
-    guard = Guard(x, step_size)
+    guard = Guard(x, step_size, reach)
     noise = math.sqrt(2 * step_size)
     for step in range(1, n_steps + 1):
         z = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-        x = x.add(score(x), alpha=step_size).add_(z, alpha=noise)
-        guard.check(step, x)
+        x = guard.keep(step, x.add(score(x), alpha=step_size).add_(z, alpha=noise))
         if callback is not None:
             callback(step, x)
+    guard.report()
     return x
