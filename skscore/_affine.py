@@ -113,9 +113,9 @@ class AffineMap:
             W = (basis @ Q.T if kept.all() else basis.T) / c
         elif kept.all():
             W = np.diag(1 / units)
-        else:  # an orthonormal basis, in the chosen units, of the directions that the data span
-            span, _ = np.linalg.qr((c / units)[:, None] * Q[:, kept])
-            W = span.T / units
+        else:  # orthonormal coordinates, in the chosen units, of what the data span; no null part
+            _, T = np.linalg.qr((c / units)[:, None] * Q[:, kept])
+            W = T @ Q[:, kept].T / c
         null = Q[:, ~kept].T / c
         return cls._assemble(moments, live, np.vstack([W, null]), int(kept.sum()))
 

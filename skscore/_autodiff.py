@@ -22,10 +22,27 @@ def value_and_jvp(score: ScoreFn, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]
     closed_form = getattr(score, "value_and_jvp", None)
     if closed_form is not None:
         return closed_form(x, v)
+    return _jvp_by_two_reverses(score, x, v)
+
+
+def _jvp_by_two_reverses(score: ScoreFn, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``s`` and ``J v``, the derivative of ``(J' w) . v`` by w.
+
+    Not torch's forward mode, which for common layers imports the compiler stack, and that changes
+    the environment and the warning filters of the process.
+    """
     m, n, d = v.shape
-    rows = x.repeat(m, 1)
-    s, jv = torch.func.jvp(score, (rows,), (v.reshape(m * n, d),))  # type: ignore[misc]
-    return s[:n], jv.view(m, n, -1)
+    training = torch.is_grad_enabled()
+    with torch.enable_grad():
+        rows = x.repeat(m, 1)
+        rows = rows if rows.requires_grad else rows.requires_grad_()
+        s = score(rows)
+        w = torch.zeros_like(s, requires_grad=True)
+        (jw,) = torch.autograd.grad((s * w).sum(), rows, create_graph=True, materialize_grads=True)
+        if not jw.requires_grad:  # the field is constant
+            return s[:n], torch.zeros_like(v)
+        (jv,) = torch.autograd.grad((jw * v.reshape(m * n, d)).sum(), w, create_graph=training)
+    return (s if training else s.detach())[:n], jv.view(m, n, -1)
 
 
 def value_and_divergence(

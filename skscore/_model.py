@@ -26,7 +26,9 @@ class GradientField(nn.Module):
     def _graph(self, x: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             x = x if x.requires_grad else x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.energy(x).sum(), x, create_graph=keep)
+            (gradient,) = torch.autograd.grad(
+                self.energy(x).sum(), x, create_graph=keep, materialize_grads=True
+            )
             return x, -gradient
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,7 +41,12 @@ class GradientField(nn.Module):
         training = torch.is_grad_enabled()
         rows, s = self._graph(x.repeat(m, 1), keep=True)
         with torch.enable_grad():
-            (jv,) = torch.autograd.grad(s, rows, v.reshape(m * n, d), create_graph=training)
+            if not s.requires_grad:  # the energy is linear in x
+                return s[:n], torch.zeros_like(v)
+            # The sum, and not grad_outputs=v: that imports sympy, which changes warning filters.
+            (jv,) = torch.autograd.grad(
+                (s * v.reshape(m * n, d)).sum(), rows, create_graph=training, materialize_grads=True
+            )
         return (s if training else s.detach())[:n], jv.view(m, n, d)
 
 

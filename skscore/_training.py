@@ -59,7 +59,9 @@ def held_out_objective(score: ScoreFn, x: Tensor) -> Tensor:
 def gain_is_noise(first: Tensor, best: Tensor) -> bool:
     """Tell whether the mean of `first - best`, row by row, is within two standard errors."""
     gain = first - best
-    return bool(gain.mean() <= N_ERRORS * gain.std(correction=0) / math.sqrt(len(gain)))
+    if len(gain) < 2:  # one row has no spread to go by
+        return True
+    return bool(gain.mean() <= N_ERRORS * gain.std() / math.sqrt(len(gain)))
 
 
 def fit_score(
@@ -120,16 +122,17 @@ class _Run:
     def go(self, on_epoch) -> None:
         every = max(1, self.plan.n_epochs // N_CHECKS)
         try:
-            if self.x_held_out is not None:
-                self._check()
+            self._check()
             for epoch in range(self.plan.n_epochs):
                 self._epoch(epoch)
-                last = epoch + 1 == self.plan.n_epochs
                 if self.x_held_out is None:
                     self.best.copy_(self.average)
-                elif (epoch + 1) % every == 0 or last:
+                due = (epoch + 1) % every == 0 or epoch + 1 == self.plan.n_epochs
+                if due:
                     self._check()
                 stop = on_epoch is not None and on_epoch(epoch, self.history)
+                if stop and not due:
+                    self._check()
                 if stop or self.drops > N_DROPS:
                     break
             self._keep_only_a_gain()
@@ -168,7 +171,9 @@ class _Run:
         return self.plan.learning_rate * DROP**self.drops * min(1.0, left, warm)
 
     def _check(self) -> None:
-        """Judge the averaged weights; keep them, or count against the rate."""
+        """Judge the averaged weights on the held-out rows; keep them, or count against the rate."""
+        if self.x_held_out is None:
+            return
         weights = self.optimiser.weights
         running = weights.clone()
         weights.copy_(self.average)

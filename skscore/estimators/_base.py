@@ -36,6 +36,7 @@ from skscore._validation import (
     refuse,
 )
 from skscore.estimators._chains import CHAIN_PARAMS, Spread, run_chains
+from skscore.estimators._design import Design
 from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
 
@@ -56,7 +57,8 @@ def _activation(name: str, value: object) -> None:
 
 
 def _has_energy(estimator) -> bool:
-    return estimator.parametrization == "energy"
+    design = getattr(estimator, "_design", None)
+    return estimator.parametrization == "energy" if design is None else design.energy
 
 
 class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
@@ -100,13 +102,14 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         moments = describe(X, getattr(self, "feature_names_in_", None))
         anew = self._forgets()
         affine = AffineMap.standardising(moments, self.standardize) if anew else self._affine
-        precision = affine.gaussian_precision(moments) if anew else self._precision
+        precision = affine.gaussian_precision(moments) if anew else self._design.precision
         U = affine.transform(X)
         random = np.random.default_rng(seed)
         train, held_out = self._split(U, random)
 
         with _torch.isolated(), _torch.one_thread:
-            model = self._build(affine.rank, precision, seed, None if anew else self._weights())
+            design = Design(self._factory(), self.parametrization == "energy", precision)
+            model = design.build(seed, None if anew else self._weights())
             model = model.to(device, torch.float32)
             history, failure = self._train(model, train, held_out, device, seed)
             model = model.requires_grad_(False).to(torch.float64)
@@ -117,7 +120,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         return {
             "_model": model,
             "_affine": affine,
-            "_precision": precision,
+            "_design": design,
             "_spread": Spread(float(force), float(np.linalg.norm(U, axis=1).max())),
             "_rows": rows if self.keep_rows else None,
             "location_": moments.mean,
@@ -135,38 +138,12 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         order = random.permutation(len(U))
         return U[order[n_held_out:]], U[order[:n_held_out]]
 
-    def _build(
-        self, rank: int, precision: Array, seed: int, weights: dict[str, NDArray] | None
-    ) -> ScoreModel:
-        """Return the model on the CPU, with new weights or given ones."""
-        energy = self.parametrization == "energy"
-        factory = self.network or partial(
+    def _factory(self) -> Callable[..., nn.Module]:
+        if self.network is not None:
+            return self.network
+        return partial(
             MLP, hidden_layer_sizes=tuple(self.hidden_layer_sizes), activation=self.activation
         )
-        stream = _torch.generator(seed, torch.device("cpu"))
-        with torch.device("cpu"):  # a factory of the user's may not say where
-            network = factory(rank, 1 if energy else rank, generator=stream)
-        if not isinstance(network, nn.Module):
-            raise refuse("network", network, "a factory that returns a torch.nn.Module")
-        network = network.eval().to(torch.float32)
-        wanted = (2, 1 if energy else rank)
-        shape = tuple(network(torch.zeros(2, rank, dtype=torch.float32, device="cpu")).shape)
-        if shape != wanted:
-            raise ValueError(
-                f"network={self.network!r} maps 2 rows to shape {shape}, not to {wanted}: it must "
-                f"return {'one energy' if energy else 'one column per feature'} for each row."
-            )
-        if weights is not None:
-            tensors = {k: torch.tensor(w, device="cpu") for k, w in weights.items()}
-            try:
-                network.load_state_dict(tensors)
-            except RuntimeError as error:
-                raise ValueError(
-                    "warm_start=True needs the network of the earlier fit: set hidden_layer_sizes "
-                    "and network as they were, or warm_start=False."
-                ) from error
-        P = _torch.to_tensor(precision, torch.device("cpu"))
-        return ScoreModel(network, P, energy=energy)
 
     def _train(
         self, model: ScoreModel, train: Array, held_out: Array, device: torch.device, seed: int
@@ -252,7 +229,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
 
     @property
     def _samplers(self) -> tuple[str, ...]:
-        return ("langevin", "mala") if _has_energy(self) else ("langevin",)
+        return ("langevin", "mala") if self._design.energy else ("langevin",)
 
     def _sample(self, n_samples: int, seed: int, sampler: str, params: dict) -> Array:
         name = self._samplers[-1] if sampler == "auto" else sampler
@@ -284,6 +261,6 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         weights = vars(self).get("_model")
         if weights is not None:
             with _torch.isolated():
-                model = self._build(self._affine.rank, self._precision, 0, weights)
+                model = self._design.build(0, weights)
             device = _torch.resolve_device_or_cpu(self.device)
             self._model = model.requires_grad_(False).to(device, torch.float64)

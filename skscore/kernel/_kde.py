@@ -16,7 +16,7 @@ from skscore.metrics import hyvarinen_rows
 if TYPE_CHECKING:
     import torch
 
-CV_QUERIES = 2000
+CV_QUERIES, CV_FOLDS = 2000, 5
 RULES = ("scott", "silverman", "cv")
 
 
@@ -37,7 +37,8 @@ class KDEScoreBaseline(BaseScoreEstimator):
     bandwidth : float or {"scott", "silverman", "cv"}, default="scott"
         A number is h, in the units of X. The rules multiply the scale of the training covariance,
         so that the kernel has the data's shape and the units of the columns do not matter:
-        Scott's, Silverman's, or the one that maximises `score` on at most 2,000 held-out rows.
+        Scott's, Silverman's, or the one that maximises `score` on at most 2,000 held-out rows, in
+        five folds, between 0.05 and 4 times Scott's.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" ...; "auto" is CUDA where there is a device, else the CPU.
 
@@ -115,14 +116,17 @@ class KDEScoreBaseline(BaseScoreEstimator):
             return silverman(n, d)
         if self.bandwidth == "scott":
             return scott(n, d)
-        # The same held-out rows whenever the data are the same: an estimate has no seed.
+        # The same folds whenever the data are the same: an estimate has no seed.
         order = np.random.default_rng(0).permutation(n)
-        n_held_out = min(CV_QUERIES, max(1, n // 5))
-        held_out, centres = rows[order[:n_held_out]], rows[order[n_held_out:]]
+        folds = np.array_split(order, min(CV_FOLDS, n))
+        parts = [
+            (rows[fold[: CV_QUERIES // CV_FOLDS]], np.delete(rows, fold, axis=0)) for fold in folds
+        ]
 
         def held_out_score(h: float) -> float:
-            field = self._field_u(held_out, centres, h, metric)
-            return float(hyvarinen_rows(*field, covariance=metric).mean())
+            fields = (self._field_u(queries, centres, h, metric) for queries, centres in parts)
+            scores = [hyvarinen_rows(*field, covariance=metric) for field in fields]
+            return float(np.concatenate(scores).mean())
 
         return search(held_out_score, scott(n, d))
 

@@ -38,7 +38,7 @@ MOMENTS = {
     "gaussian": (Gaussian(MEAN, MATRIX), MEAN, MATRIX),
     "mixture": (GaussianMixture.random(3, 4), *mixture_moments(GaussianMixture.random(3, 4))),
     "four": (GaussianMixture.four(), np.zeros(2), 4.25 * np.eye(2)),
-    "eight": (GaussianMixture.eight(), np.zeros(2), 8.25 * np.eye(2)),
+    "eight": (GaussianMixture.eight(), np.zeros(2), 2.04 * np.eye(2)),
     "moons": (TwoMoons(n_components=2048), *moons()),
     "ring": (Ring(2.0, 0.2), np.zeros(2), (4 + 0.04) / 2 * np.eye(2)),
     "twisted": (TwistedGaussian(3, 2.0, 0.5), np.zeros(3), np.diag([4.0, 1 + 2 * 0.25 * 16, 1.0])),

@@ -1,0 +1,196 @@
+"""The estimators among scikit-learn's tools: pipelines, searches, frames, joblib, warm starts."""
+
+import copy
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_html_repr
+from variants import VARIANTS, small_network
+
+from skscore import KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore.datasets import GaussianMixture
+from skscore.metrics import hyvarinen_rows
+
+X = GaussianMixture.four().sample(300, random_state=0) * [1.0, 20.0] + [0.0, 100.0]
+SMALL = {"max_iter": 4, "hidden_layer_sizes": (16, 16), "random_state": 0}
+
+
+def sliced(**params):
+    return SlicedScoreEstimator(**SMALL | params)
+
+
+def score_samples_of(estimator, rows):
+    return estimator.score_samples(rows)
+
+
+def test_a_pipeline_gives_the_same_score_as_the_estimator_alone():
+    alone, pipeline = sliced().fit(X), make_pipeline(StandardScaler(), sliced()).fit(X)
+    assert pipeline.score(X) == pytest.approx(alone.score(X), rel=1e-4)
+    # The pipeline's field is that of the scaled rows.
+    scale = pipeline[0].scale_
+    field = pipeline.score_samples(X)
+    np.testing.assert_allclose(field / scale, alone.score_samples(X), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_grid_search_repeats_itself(n_jobs):
+    def search(n_jobs):
+        grid = {"n_projections": [1, 2]}
+        estimator = sliced(max_iter=20, early_stopping=False)
+        return GridSearchCV(estimator, grid, cv=2, n_jobs=n_jobs).fit(X)
+
+    first, second = search(None), search(n_jobs)
+    scores = first.cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(scores, second.cv_results_["mean_test_score"])
+    assert np.isfinite(scores).all()
+    assert len(np.unique(scores)) > 1
+    assert first.best_params_ == second.best_params_
+    assert first.best_score_ == scores.max()
+    fields = [search.best_estimator_.score_samples(X) for search in (first, second)]
+    np.testing.assert_array_equal(*fields)
+
+
+def test_a_search_does_not_care_about_units():
+    """The score has no unit: a search over scalers cannot be won by shrinking the data."""
+    pipeline = make_pipeline(StandardScaler(), KDEScoreBaseline())
+    grid = {"standardscaler": [StandardScaler(), StandardScaler(with_std=False), "passthrough"]}
+    scores = GridSearchCV(pipeline, grid, cv=3).fit(X).cv_results_["mean_test_score"]
+    np.testing.assert_allclose(scores, scores[0], rtol=1e-9)
+
+
+def test_cross_val_score_is_that_of_each_fold():
+    scores = cross_val_score(sliced(), X, cv=3)
+    halves = np.array_split(np.arange(len(X)), 3)
+    by_hand = [
+        sliced().fit(np.delete(X, held_out, axis=0)).score(X[held_out]) for held_out in halves
+    ]
+    np.testing.assert_array_equal(scores, by_hand)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parameters_go_in_and_out(variant):
+    estimator = VARIANTS[variant]
+    params = estimator.get_params()
+    assert clone(estimator).get_params() == params
+    assert type(estimator)(**params).get_params() == params
+    assert type(estimator)().set_params(**params).get_params() == params
+    with pytest.raises(ValueError, match="n_projectionz"):
+        estimator.set_params(n_projectionz=2)
+
+
+@pytest.mark.parametrize("variant", ["kde", "sliced-four", "exact-energy"])
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_frames_are_rows_with_names(variant, frame):
+    estimator = clone(VARIANTS[variant])
+    if "random_state" in estimator.get_params():
+        estimator.set_params(random_state=0)
+    plain, table = clone(estimator).fit(X), frame({"a": X[:, 0], "b": X[:, 1]})
+    named = estimator.fit(table)
+    assert named.feature_names_in_.tolist() == ["a", "b"]
+    assert not hasattr(plain, "feature_names_in_")
+    np.testing.assert_allclose(named.score_samples(table), plain.score_samples(X), rtol=1e-6)
+    assert named.score(table) == pytest.approx(plain.score(X), rel=1e-6)
+    for wrong in (table[["b", "a"]], frame({"a": X[:, 0], "z": X[:, 1]})):
+        for method in (named.score_samples, named.score, named.score_details):
+            with pytest.raises(ValueError, match="feature names"):
+                method(wrong)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        named.score_samples(X)
+
+
+def test_a_refit_forgets_the_names():
+    estimator = sliced().fit(pd.DataFrame(X, columns=["a", "b"])).fit(X[:, :1])
+    assert estimator.n_features_in_ == 1
+    assert not hasattr(estimator, "feature_names_in_")
+
+
+@pytest.mark.parametrize("cls", [KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator])
+def test_the_html_links_to_the_documentation(cls):
+    link = f"https://skscore.readthedocs.io/en/latest/api/skscore.{cls.__name__}.html"
+    for html in (cls()._repr_html_(), estimator_html_repr(make_pipeline(StandardScaler(), cls()))):
+        assert f'href="{link}"' in html
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_joblib_keeps_the_field(variant, tmp_path):
+    fitted = clone(VARIANTS[variant]).fit(X)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    loaded = joblib.load(tmp_path / "model.joblib")
+    np.testing.assert_array_equal(loaded.score_samples(X), fitted.score_samples(X))
+    assert loaded.score(X) == fitted.score(X)
+    few = {} if variant.startswith("kde") else {"n_steps": 3}
+    drawn = [e.sample(5, random_state=0, **few) for e in (fitted, loaded)]
+    np.testing.assert_array_equal(*drawn)
+
+
+@pytest.mark.slow
+def test_worker_processes_compute_the_same():
+    fitted = [clone(VARIANTS[name]).fit(X) for name in ("kde", "sliced")]
+    jobs = [
+        joblib.delayed(score_samples_of)(f, part) for f in fitted for part in (X[:150], X[150:])
+    ]
+    parts = joblib.Parallel(n_jobs=2, backend="loky")(jobs)
+    for i, one in enumerate(fitted):
+        together = np.concatenate(parts[2 * i : 2 * i + 2])
+        np.testing.assert_allclose(together, one.score_samples(X), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"activation": "tanh"},
+        {"hidden_layer_sizes": (7,)},
+        {"network": small_network},
+        {"parametrization": "energy"},
+        {"standardize": None},
+        {"device": "cuda"},
+    ],
+    ids=lambda params: next(iter(params)),
+)
+def test_a_copy_does_not_care_what_is_set_after_fit(params):
+    """As in `search.best_estimator_.set_params(...)` before the next fit."""
+    fitted = sliced(early_stopping=False).fit(X)
+    field = fitted.score_samples(X)
+    fitted.set_params(**params)
+    np.testing.assert_array_equal(fitted.score_samples(X), field)
+    np.testing.assert_array_equal(copy.deepcopy(fitted).score_samples(X), field)
+
+
+@pytest.mark.parametrize("cls", [SlicedScoreEstimator, ScoreMatchingEstimator])
+def test_energy_is_there_where_the_model_has_one(cls):
+    assert not hasattr(cls(), "energy")
+    assert not hasattr(KDEScoreBaseline(), "energy")
+    fitted = cls(**SMALL, parametrization="energy").fit(X)
+    h = 1e-5 * X.std(axis=0)
+    for j in range(2):
+        step = np.eye(2)[j] * h
+        slope = (fitted.energy(X + step) - fitted.energy(X - step)) / (2 * h[j])
+        np.testing.assert_allclose(-slope, fitted.score_samples(X)[:, j], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("variant", ["kde", "sliced", "exact-energy"])
+def test_score_details(variant):
+    fitted = clone(VARIANTS[variant]).fit(X)
+    details = fitted.score_details(X)
+    assert list(vars(details)) == ["value", "standard_error", "skill", "skill_error"]
+    assert all(type(value) is float for value in vars(details).values())
+    assert details.value == fitted.score(X)
+    # By hand: the Gaussian with the training moments, at the training rows, has exactly d / 2.
+    S, m = np.cov(X.T, bias=True), X.mean(axis=0)
+    gaussian = hyvarinen_rows((m - X) @ np.linalg.inv(S), np.full(len(X), -2.0), covariance=S)
+    assert gaussian.mean() == pytest.approx(1.0)
+    assert details.skill == pytest.approx(details.value - 1.0, abs=1e-9)
+    own = hyvarinen_rows(*fitted._field(X, S), covariance=S)
+    root_n = np.sqrt(len(X))
+    assert details.standard_error == pytest.approx(own.std(ddof=1) / root_n, rel=1e-6)
+    assert details.skill_error == pytest.approx((own - gaussian).std(ddof=1) / root_n, rel=1e-6)
+    assert fitted.score_details(X, covariance=S).value == pytest.approx(details.value, rel=1e-9)
+    with pytest.raises(ValueError, match="covariance"):
+        fitted.score_details(X, covariance=np.eye(3))

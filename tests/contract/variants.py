@@ -1,0 +1,69 @@
+"""The table of estimators that every contract runs on: each class, and each branch of it."""
+
+import torch
+
+from skscore import KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator
+
+
+class Plain(torch.nn.Module):
+    """A network that skscore did not write."""
+
+    def __init__(self, n_features, n_outputs, generator):
+        super().__init__()
+        self.first = torch.nn.Parameter(torch.randn(n_features, 8, generator=generator))
+        self.last = torch.nn.Parameter(0.1 * torch.randn(8, n_outputs, generator=generator))
+
+    def forward(self, x):
+        return torch.nn.functional.softplus(x @ self.first) @ self.last
+
+
+def small_network(n_features, n_outputs, *, generator):
+    return Plain(n_features, n_outputs, generator)
+
+
+def linear_network(n_features, n_outputs, *, generator):
+    """Return a network of torch's own layers."""
+    with torch.random.fork_rng(devices=[]):  # their constructor draws from the global stream
+        hidden, last = torch.nn.Linear(n_features, 8), torch.nn.Linear(8, n_outputs)
+    for parameter in (*hidden.parameters(), *last.parameters()):
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    return torch.nn.Sequential(hidden, torch.nn.Softplus(), last)
+
+
+def _small(cls, **params):
+    return cls(**{"max_iter": 3, "hidden_layer_sizes": (16, 16)} | params)
+
+
+def _sliced(**params):
+    return _small(SlicedScoreEstimator, **params)
+
+
+def _exact(**params):
+    return _small(ScoreMatchingEstimator, **params)
+
+
+VARIANTS = {
+    "kde": KDEScoreBaseline(),
+    "kde-float": KDEScoreBaseline(bandwidth=1.0),
+    "kde-cv": KDEScoreBaseline(bandwidth="cv"),
+    "kde-silverman": KDEScoreBaseline(bandwidth="silverman"),
+    "sliced": SlicedScoreEstimator(max_iter=3),
+    "sliced-four": _sliced(n_projections=4),
+    "sliced-deep": _sliced(hidden_layer_sizes=(16, 16, 16)),
+    "sliced-gaussian": _sliced(projection="gaussian"),
+    "sliced-sphere": _sliced(projection="sphere"),
+    "sliced-plain": _sliced(variance_reduction=False),
+    "sliced-centred": _sliced(standardize=None),
+    "sliced-diag": _sliced(standardize="diag"),
+    "sliced-warm": _sliced(warm_start=True),
+    "sliced-all-rows": _sliced(early_stopping=False),
+    "exact": ScoreMatchingEstimator(max_iter=3),
+    "exact-energy": _exact(parametrization="energy", hidden_layer_sizes=(8, 8)),
+    "exact-deep": _exact(hidden_layer_sizes=(16, 16, 16)),
+    "exact-linear": _exact(hidden_layer_sizes=()),
+    "exact-network": _exact(network=small_network),
+    "exact-no-rows": _exact(keep_rows=False),
+    "exact-softplus": _exact(activation="softplus"),
+    "exact-tanh": _exact(activation="tanh"),
+    "exact-gelu": _exact(activation="gelu"),
+}

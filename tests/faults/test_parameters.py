@@ -1,0 +1,225 @@
+"""Constructor parameters: the bad are refused by name, the unusual work, and none is changed."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from torch import nn
+
+from skscore import KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore.exceptions import DivergenceError
+from skscore.networks import MLP
+
+NAN, INF = float("nan"), float("inf")
+NOT_POSITIVE = [0, -1, NAN, INF, -INF, 10**400, "1", None, True, 1j, [1], np.array([1.0, 2.0])]
+NOT_A_COUNT = [0, -1, 1.5, 2.0, NAN, INF, "3", None, True, [1], np.array([1, 2])]
+NOT_A_FLAG = [0, 1, "yes", "True", None, 1.0, [True]]
+NOT_A_WORD = ["nope", "", 1, 0.5, True, ["full"], b"full", np.array(["score", "full"])]
+
+
+def without(values, *allowed):
+    return [v for v in values if not any(v is a for a in allowed)]
+
+
+class TwoOutputs(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+BAD_NETWORKS = [
+    3,
+    "mlp",
+    nn.Identity(),
+    lambda n_features, n_outputs, *, generator: "no module",
+    lambda n_features, n_outputs, *, generator: nn.Linear(n_features, n_outputs + 1),
+    lambda n_features, n_outputs, *, generator: nn.Linear(n_features + 1, n_outputs),
+    lambda n_features, n_outputs, *, generator: nn.Flatten(0),
+    lambda n_features, n_outputs, *, generator: TwoOutputs(),
+]
+
+BAD_SIZES = [(0,), (-3,), (8, 0), (2.5,), ("8",), (None,), (True,), ((8, 8),)]
+NET = {
+    "hidden_layer_sizes": [*BAD_SIZES, 8, "88", None, NAN, np.ones((2, 2), dtype=int)],
+    "activation": ["relu", "leaky_relu", "SiLU", None, torch.tanh, *NOT_A_WORD],
+    "network": BAD_NETWORKS,
+    "parametrization": [*NOT_A_WORD, None],
+    "standardize": NOT_A_WORD,
+    "max_iter": [*NOT_A_COUNT, "scott", "Auto"],
+    "batch_size": [*NOT_A_COUNT, -5, 2.5, "Auto"],
+    "learning_rate_init": NOT_POSITIVE,
+    "weight_decay": without(NOT_POSITIVE, 0),
+    "early_stopping": NOT_A_FLAG,
+    "validation_fraction": [*NOT_POSITIVE, 1, 1.0, 1.5],
+    "n_iter_no_change": NOT_A_COUNT,
+    "tol": without(NOT_POSITIVE, 0),
+    "warm_start": NOT_A_FLAG,
+    "keep_rows": NOT_A_FLAG,
+    "device": ["cuda:99", "tpu9", "", None, 0, torch.device("cpu"), "meta", np.array(["cpu"] * 2)],
+    "random_state": ["a", -1, 2**32, 1.5, NAN, [1], torch.Generator()],
+    "verbose": without(NOT_A_COUNT, 0),
+}
+if not torch.cuda.is_available():
+    NET["device"] += ["cuda", "cuda:0"]
+
+TABLE = {
+    KDEScoreBaseline: {
+        "bandwidth": [*NOT_POSITIVE, "nope", "Scott", 1e300, 1e-300],
+        "device": NET["device"],
+    },
+    SlicedScoreEstimator: NET
+    | {
+        "n_projections": NOT_A_COUNT,
+        "projection": [*NOT_A_WORD, None],
+        "variance_reduction": NOT_A_FLAG,
+    },
+    ScoreMatchingEstimator: NET,
+}
+CASES = [
+    pytest.param(cls, name, value, id=f"{cls.__name__}-{name}-{i}")
+    for cls, table in TABLE.items()
+    for name, values in table.items()
+    for i, value in enumerate(values)
+]
+
+
+@pytest.mark.parametrize(("cls", "name", "value"), CASES)
+def test_a_bad_value_is_refused_at_fit_by_the_parameters_name(cls, name, value, X):
+    few = {} if cls is KDEScoreBaseline else {"max_iter": 2}
+    estimator = cls(**few | {name: value})  # the constructor keeps whatever it is given
+    with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b") as caught:
+        estimator.fit(X)
+    if isinstance(value, int | float | str):
+        assert re.search(r"must|must be|Use|set", str(caught.value)), "no remedy is named"
+        assert repr(value)[:20] in str(caught.value), "the value is not named"
+    assert not hasattr(estimator, "n_features_in_")
+    assert getattr(estimator, name) is value
+
+
+@pytest.mark.parametrize("cls", TABLE)
+def test_the_table_has_every_parameter(cls):
+    assert set(TABLE[cls]) == set(cls().get_params())
+
+
+@pytest.mark.parametrize("cls", TABLE)
+def test_an_unknown_parameter_is_refused_by_name(cls):
+    with pytest.raises(TypeError, match="bandwith"):
+        cls(bandwith=1.0)
+    with pytest.raises(ValueError, match="bandwith"):
+        cls().set_params(bandwith=1.0)
+
+
+GOOD = {
+    "small integers": {"max_iter": np.int8(100), "batch_size": np.uint8(16)},
+    "numpy integers": {"max_iter": np.int64(2), "batch_size": np.int32(8), "verbose": np.int8(0)},
+    "numpy floats": {"learning_rate_init": np.float32(0.01), "weight_decay": np.float64(0)},
+    "whole numbers as rates": {"weight_decay": 1, "tol": 1},
+    "numpy flags": {"early_stopping": np.bool_(True), "keep_rows": np.False_},
+    "an array of sizes": {"hidden_layer_sizes": np.array([8, 4])},
+    "a list of sizes": {"hidden_layer_sizes": [8]},
+    "no hidden layer": {"hidden_layer_sizes": ()},
+    "a RandomState": {"random_state": np.random.RandomState(3)},
+    "no seed": {"random_state": None},
+    "one held-out row": {"early_stopping": True, "validation_fraction": 1e-9},
+    "all but one held out": {"early_stopping": True, "validation_fraction": 1 - 1e-12},
+    "auto": {"batch_size": "auto", "device": "auto"},
+    "three hidden layers": {"hidden_layer_sizes": (4, 4, 4)},
+}
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_an_unusual_value_works_and_is_left_as_it_was(make_net, X, case):
+    estimator = make_net(**GOOD[case])
+    before = estimator.get_params()
+    fitted = estimator.fit(X)
+    assert np.isfinite(fitted.score_samples(X)).all()
+    assert np.isfinite(fitted.sample(3, random_state=0)).all()
+    assert all(value is before[name] for name, value in fitted.get_params().items())
+
+
+def test_integers_of_few_bits_do_not_overflow(make_net, X):
+    plain = make_net(max_iter=100, batch_size=20, n_iter_no_change=2, early_stopping=True).fit(X)
+    small = {"max_iter": np.int8(100), "batch_size": np.uint8(20), "n_iter_no_change": np.uint8(2)}
+    other = make_net(early_stopping=True, **small).fit(X)
+    np.testing.assert_array_equal(other.score_samples(X), plain.score_samples(X))
+    assert other.loss_curve_ == plain.loss_curve_
+    assert other.validation_scores_ == plain.validation_scores_
+
+
+def test_hidden_layer_sizes_that_can_be_read_only_once(make_net, X, attempt):
+    once = make_net(hidden_layer_sizes=iter((16, 16)))
+    fitted, error = attempt((ValueError, TypeError), once.fit, X)
+    if error is None:
+        np.testing.assert_array_equal(fitted.score_samples(X), make_net().fit(X).score_samples(X))
+    else:
+        assert "hidden_layer_sizes" in str(error)
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it(make_net, X):
+    for early_stopping in (False, True):
+        plain = make_net(batch_size=len(X), early_stopping=early_stopping).fit(X)
+        large = make_net(batch_size=10**9, early_stopping=early_stopping).fit(X)
+        assert np.isfinite(large.score_samples(X)).all()
+        np.testing.assert_array_equal(large.score_samples(X), plain.score_samples(X))
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("max_iter", [1, 8])
+@pytest.mark.parametrize("rate", [1e10, 1e37, 1e100, 1e308])
+def test_a_diverging_fit_says_so_and_leaves_a_finite_model(
+    make_net, X, attempt, rate, max_iter, early_stopping
+):
+    # One step to an epoch: a last step that leaves for 1e10 is seen by no loss.
+    net = make_net(
+        learning_rate_init=rate, max_iter=max_iter, early_stopping=early_stopping, batch_size=100
+    )
+    _, error = attempt((DivergenceError, ValueError), net.fit, X)
+    assert error is None or "learning_rate_init" in str(error)
+    if isinstance(error, ValueError):  # refused for its size
+        return
+    assert error is None or re.search(r"training diverged at step [1-8]:.* below", str(error))
+    field = net.score_samples(X)
+    assert np.isfinite(field).all()
+    assert np.abs(field).max() < 1e6, "a model that is finite, and useless, without a word"
+    assert np.isfinite(net.score(X))
+    assert np.isfinite(net.sample(3, random_state=0)).all()
+
+
+def test_a_diverging_fit_keeps_the_last_good_weights(make_kind, X):
+    class Failing(MLP):
+        """Lose the numbers in the fourth epoch."""
+
+        epochs = 0
+
+        def value_and_divergence(self, x, metric=None):
+            value, divergence = super().value_and_divergence(x, metric)
+            if torch.is_grad_enabled():
+                Failing.epochs += 1
+            return value, divergence * (NAN if Failing.epochs == 4 else 1.0)
+
+    def network(n_features, n_outputs, *, generator):
+        return Failing(n_features, n_outputs, generator=generator, hidden_layer_sizes=(16, 16))
+
+    failed = make_kind("exact", network=network, batch_size=60, max_iter=8)
+    with pytest.raises(DivergenceError, match="diverged at step 4:"):
+        failed.fit(X)
+    assert failed.n_iter_ == 3
+    Failing.epochs = -100
+    whole = make_kind("exact", network=network, batch_size=60, max_iter=8).fit(X)
+    np.testing.assert_array_equal(failed.loss_curve_, whole.loss_curve_[:3])
+    untrained = make_kind("exact", max_iter=1, learning_rate_init=1e-12).fit(X).score_samples(X)
+    assert np.abs(failed.score_samples(X) - untrained).max() > 0.01
+
+
+def test_queries_and_fits_leave_the_parameters_alone(make_any, X):
+    estimator = make_any()
+    before = pickle.dumps(estimator.get_params())
+    values = estimator.get_params()
+    estimator.fit(X).score_samples(X)
+    estimator.sample(2, random_state=0)
+    estimator.score(X)
+    assert pickle.dumps(estimator.get_params()) == before
+    assert all(estimator.get_params()[name] is value for name, value in values.items())
+    assert clone(estimator).get_params() == values
