@@ -27,8 +27,9 @@ RTOL, ATOL = 1e-7, 1e-9  # of rows that were computed in other company
 
 
 def _data(n_samples: int = 120, seed: int = 0) -> np.ndarray:
+    """Draw Gaussian rows; the columns differ in scale, so that a mix-up of units is seen."""
     z = np.random.RandomState(seed).normal(size=(n_samples, 3))
-    return z @ [[2.0, 0.5, 0.0], [0.0, 1.0, 0.3], [0.0, 0.0, 0.5]] + [1.0, -2.0, 30.0]
+    return z @ [[5.0, 1.0, 0.0], [0.0, 3.0, 0.5], [0.0, 0.0, 2.0]] + [1.0, -2.0, 30.0]
 
 
 def _seeded(estimator):
@@ -53,12 +54,12 @@ def check_field_is_a_finite_vector_per_row(estimator):
 
 
 def check_field_points_to_the_data(estimator):
-    """Stein's identity, E[s'(x - m)] = -d, within a factor of three: its sign and rough size."""
+    """Stein's identity, E[s_j (x_j - m_j)] = -1, within a factor of three: sign, size, units."""
     X = _data(500)
     field = _seeded(estimator).fit(X).score_samples(X)
-    inner = np.mean(np.sum(field * (X - X.mean(axis=0)), axis=1))
-    d = X.shape[1]
-    assert -3 * d < inner < -d / 3, f"E[s'(x - m)] is {inner:.3g}, and should be about {-d}"
+    inner = np.mean(field * (X - X.mean(axis=0)), axis=0)
+    right = (inner > -3) & (inner < -1 / 3)
+    assert right.all(), f"E[s_j (x_j - m_j)] is {inner}, and should be about -1 in each column"
 
 
 def check_rows_are_independent(estimator):
@@ -72,13 +73,25 @@ def check_rows_are_independent(estimator):
 
 
 def check_score_is_a_held_out_yardstick(estimator):
-    """Score is a Python float, repeats itself, and prefers rows of the same law to shifted ones."""
+    """Score is a float, repeats itself, and is what differences of the field give."""
     fitted, X = _fitted(estimator), _data(200, seed=1)
     value = fitted.score(X)
     assert isinstance(value, float), f"score returned {type(value)}"
     assert value == fitted.score(X, None), "score differs between two calls"
+    expected = _yardstick(fitted.score_samples, X, np.cov(_data().T, bias=True))
+    assert abs(value - expected) < 1e-3 * (1 + abs(expected)), (
+        f"score is {value:.6g}, and -mean[tr(S ds/dx) + s'Ss / 2] is {expected:.6g}"
+    )
     shifted = X + 3 * X.std(axis=0)
     assert value > fitted.score(shifted), "score prefers rows shifted by three deviations"
+
+
+def _yardstick(field: Callable, X: np.ndarray, S: np.ndarray) -> float:
+    """Return ``-mean[tr(S J) + 1/2 s' S s]`` with J by central differences."""
+    s = field(X)
+    steps = np.diag(1e-5 * np.sqrt(np.diag(S)))
+    columns = [(field(X + e) - field(X - e)) @ S[:, j] / (2 * e[j]) for j, e in enumerate(steps)]
+    return -float(np.mean(np.sum(columns, axis=0) + 0.5 * np.sum(s @ S * s, axis=1)))
 
 
 def check_sample_shape(estimator):
@@ -90,6 +103,10 @@ def check_sample_shape(estimator):
     X = _data()
     off = np.abs(np.median(drawn, axis=0) - np.median(X, axis=0)) / X.std(axis=0)
     assert (off < 1).all(), f"the samples' medians are {off} deviations from the data's"
+    ratio = drawn.std(axis=0) / X.std(axis=0)
+    assert ((ratio > 1 / 3) & (ratio < 3)).all(), (
+        f"the samples' deviations are {ratio} of the data's"
+    )
 
 
 def check_sample_honours_random_state(estimator):
@@ -98,6 +115,10 @@ def check_sample_honours_random_state(estimator):
     first = fitted.sample(5, random_state=0)
     np.testing.assert_array_equal(first, fitted.sample(5, random_state=0))
     assert not np.array_equal(first, fitted.sample(5, random_state=1)), "sample ignores the seed"
+    stream, again, other = (np.random.RandomState(seed) for seed in (1, 1, 2))
+    drawn = fitted.sample(5, random_state=stream)
+    np.testing.assert_array_equal(drawn, fitted.sample(5, random_state=again))
+    assert not np.array_equal(drawn, fitted.sample(5, random_state=other)), "a stream is ignored"
     drawn = [fitted.sample(5) for _ in range(2)]
     assert not np.array_equal(*drawn), "two calls without random_state gave the same rows"
 
@@ -107,6 +128,7 @@ def check_sample_rows_are_independent(estimator):
     fitted = _fitted(estimator)
     few, many = (fitted.sample(n, random_state=0) for n in (7, 300))
     np.testing.assert_allclose(few, many[:7], rtol=1e-4, atol=1e-6)
+    assert len(np.unique(many, axis=0)) == len(many), "sample repeats rows"
 
 
 def check_sample_refuses_bad_sizes(estimator):
@@ -175,13 +197,35 @@ def check_fit_keeps_parameters_and_data(estimator):
 
 
 def check_queries_do_not_change_state(estimator):
-    """score_samples, score and sample leave the pickled estimator as it was, byte by byte."""
+    """score_samples, score and sample leave estimator and query as they were, byte by byte."""
     fitted, X = _fitted(estimator), _data(20, seed=1)
-    before = pickle.dumps(fitted)
+    before, query = pickle.dumps(fitted), X.tobytes()
     fitted.score_samples(X)
     fitted.score(X)
     fitted.sample(3, random_state=0)
     assert pickle.dumps(fitted) == before, "a query changed the estimator"
+    assert X.tobytes() == query, "a query changed its rows"
+
+
+def check_bad_queries_are_refused(estimator):
+    """Before a fit NotFittedError; then ValueError for NaN, infinity, 1-D rows or another width."""
+    X = _data(20, seed=1)
+    unfitted, fitted = clone(estimator), _fitted(estimator)
+    for method, arguments in (("score_samples", (X,)), ("score", (X,)), ("sample", ())):
+        _assert_raises(NotFittedError, getattr(unfitted, method), *arguments)
+    with_nan, with_inf = X.copy(), X.copy()
+    with_nan[3, 1], with_inf[3, 1] = np.nan, np.inf
+    for bad in (with_nan, with_inf, X[0], X[:, :2], X[:0]):
+        for method in ("score_samples", "score"):
+            _assert_raises(ValueError, getattr(fitted, method), bad)
+
+
+def _assert_raises(kind, call, *arguments):
+    try:
+        call(*arguments)
+    except kind:
+        return
+    raise AssertionError(f"{call.__name__} was not refused with {kind.__name__}")
 
 
 def check_column_names(estimator):
@@ -233,7 +277,6 @@ def global_state() -> dict[str, object]:
 def check_globals_are_left_alone(estimator):
     """With an int random_state, fitting, querying and sampling change nothing global."""
     X = _data()
-    _fitted(estimator)  # what an import changes is not the estimator's
     before = global_state()
     fitted = _fitted(estimator)
     fitted.score_samples(X)
@@ -247,6 +290,7 @@ def check_globals_are_left_alone(estimator):
 def score_estimator_checks() -> list[Callable]:
     """Return the checks, each a function of an unfitted estimator, to parametrise a test with."""
     return [
+        check_globals_are_left_alone,  # first: a later fit may find them changed already
         check_field_is_a_finite_vector_per_row,
         check_field_points_to_the_data,
         check_rows_are_independent,
@@ -260,8 +304,8 @@ def score_estimator_checks() -> list[Callable]:
         check_refused_fit_leaves_no_half,
         check_fit_keeps_parameters_and_data,
         check_queries_do_not_change_state,
+        check_bad_queries_are_refused,
         check_column_names,
-        check_globals_are_left_alone,
     ]
 
 
@@ -288,5 +332,6 @@ def check_score_estimator(estimator) -> None:
     for check in score_estimator_checks():
         try:
             check(estimator)
-        except AssertionError as error:
-            raise AssertionError(f"{check.__name__}: {error}") from error
+        except Exception as error:
+            what = str(error) if isinstance(error, AssertionError) else repr(error)
+            raise AssertionError(f"{check.__name__}: {what}") from error

@@ -152,6 +152,13 @@ def test_a_warm_start_refuses_another_model():
     np.testing.assert_array_equal(warm.score_samples(X), field)
 
 
+def test_a_warm_start_does_not_take_a_score_for_an_energy():
+    """In one dimension both networks have one output, so the shapes say nothing."""
+    warm = SlicedScoreEstimator(**SMALL, warm_start=True).fit(X[:, :1])
+    with pytest.raises(ValueError, match="warm_start"):
+        warm.set_params(parametrization="energy").fit(X[:, :1])
+
+
 @pytest.mark.parametrize("variant", ["kde", "sliced-warm", "exact"])
 def test_a_refused_fit_keeps_the_names(variant):
     frame = pd.DataFrame(X, columns=["a", "b"])

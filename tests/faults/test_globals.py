@@ -188,3 +188,22 @@ def test_copies_are_equal_and_a_clone_is_unfitted(make_any, X, everything):
     assert clone(fitted).get_params() == fitted.get_params()
     assert_same(everything(clone(fitted).fit(X), X), wanted)
     assert_same(everything(pickle.loads(pickle.dumps(make_any())).fit(X), X), wanted)
+
+
+AFTERWARDS = {
+    "kde": {"bandwidth": 0.1},
+    "kde-cv": {"bandwidth": "scott"},
+    "kde-number": {"bandwidth": "cv"},
+    "exact": {"parametrization": "energy", "hidden_layer_sizes": (3,), "standardize": None},
+    "energy": {"parametrization": "score", "activation": "tanh", "keep_rows": False},
+}
+
+
+@pytest.mark.parametrize("kind", AFTERWARDS)
+def test_parameters_set_after_a_fit_do_not_change_the_model(make_kind, X, everything, kind):
+    fitted = make_kind(kind).fit(X)
+    wanted = everything(fitted, X)
+    fitted.set_params(**AFTERWARDS[kind])
+    assert_same(everything(fitted, X), wanted)
+    assert_same(everything(pickle.loads(pickle.dumps(fitted)), X), wanted)
+    assert_same(everything(copy.deepcopy(fitted), X), wanted)

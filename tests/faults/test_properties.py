@@ -141,8 +141,8 @@ def fitted_once(kind):
 SCALE = st.floats(-6, 6).map(lambda e: 10.0**e)
 
 
-@pytest.mark.parametrize("kind", ["kde", "kde-cv", "sliced", "exact", "energy", "diag"])
-@settings(COMMON, max_examples=30)
+@pytest.mark.parametrize("kind", ["kde", "sliced", "exact", "energy", "diag"])
+@settings(COMMON, max_examples=25)
 @given(data=st.data())
 def test_scales_and_shifts_of_the_columns_do_not_matter(kind, data):
     X = data.draw(plain_rows())
@@ -152,12 +152,12 @@ def test_scales_and_shifts_of_the_columns_do_not_matter(kind, data):
     plain, moved = MAKERS[kind]().fit(X), MAKERS[kind]().fit(c * X + shift)
     field = plain.score_samples(X)
     error = np.abs(c * moved.score_samples(c * X + shift) - field).max()
-    tolerance = {"kde": 1e-6, "kde-cv": 1e-3}.get(kind, 1e-3)
+    tolerance = 1e-6 if kind == "kde" else 1e-3
     assert error < tolerance * (1 + np.abs(field).max())
     assert moved.score(c * X + shift) == pytest.approx(plain.score(X), rel=tolerance, abs=tolerance)
 
 
-@every
+@pytest.mark.parametrize("kind", ["kde", "kde-number", "sliced", "exact", "energy", "none"])
 @settings(COMMON, max_examples=25)
 @given(first=plain_rows(), second=plain_rows())
 def test_a_refit_equals_a_fresh_fit(kind, first, second):

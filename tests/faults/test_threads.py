@@ -34,9 +34,9 @@ def test_three_fits_in_three_threads_equal_serial_ones(make_any, X, two_threads,
     assert torch.get_num_threads() == 2
 
 
-def test_fits_that_overlap_give_every_thread_its_count_back(make_net, X, two_threads):
+def test_fits_that_overlap_leave_nothing_changed(make_net, X, two_threads):
     entered, started, left = (threading.Event() for _ in range(3))
-    seen = {}
+    seen, stream = {}, torch.get_rng_state()
 
     def network(announce, wait_for):
         def factory(n_features, n_outputs, *, generator):
@@ -60,6 +60,7 @@ def test_fits_that_overlap_give_every_thread_its_count_back(make_net, X, two_thr
     seen["this thread"] = torch.get_num_threads()
     with ThreadPoolExecutor(1) as pool:
         seen["a new thread"] = pool.submit(torch.get_num_threads).result()
+    assert torch.equal(torch.get_rng_state(), stream)
     assert seen == {"the other thread": 2, "this thread": 2, "a new thread": 2}
 
 

@@ -143,6 +143,9 @@ def test_the_gaussian_has_half_the_rank_and_no_skill(case, data, rank):
     details = est.score_details(data(100, seed=1))
     assert details.skill == pytest.approx(0, abs=1e-9)
     assert details.value != pytest.approx(rank / 2, abs=1e-3)
+    B = np.random.default_rng(0).standard_normal((X.shape[1], X.shape[1]))
+    other = est.score_details(data(100, seed=1), covariance=B @ B.T)
+    assert other.skill == pytest.approx(0, abs=1e-8 * abs(other.value))
     trained = fit(case, X).score_details(X)
     assert abs(trained.skill) > 1e-3
 

@@ -96,7 +96,7 @@ def p_values(rows, mean, covariance):
 
 def stationary(est, share):
     """The covariance in X of a Langevin chain with eta = share * d / E|s|^2 in u."""
-    P = est._precision
+    P = est._design.precision
     eta = share * len(P) / np.trace(P)  # E|s|^2 = tr P on rows whose covariance is P^-1
     V = np.linalg.inv(P @ (np.eye(len(P)) - eta / 2 * P))
     back = np.linalg.inv(est._affine.matrix)
