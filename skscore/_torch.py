@@ -19,7 +19,7 @@ BLOCK_ROWS = 256  # chains that share one stream of noise
 CHUNK_BYTES = 2**28  # what the intermediate arrays of one chunk of rows may take
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: object) -> torch.device:
     """Return the device called `name`; "auto" is CUDA where there is one, else the CPU.
 
     Raises
@@ -27,7 +27,7 @@ def resolve_device(name: str) -> torch.device:
     ValueError
         When there is no such device here.
     """
-    if name == "auto":
+    if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
@@ -36,6 +36,11 @@ def resolve_device(name: str) -> torch.device:
             f"device={name!r} is not available here. Use 'auto' or one of {', '.join(known)}."
         )
     return torch.device(name)
+
+
+def check_device(name: str, value: object) -> None:
+    """Check the parameter of an estimator that names a device."""
+    resolve_device(value)
 
 
 def resolve_device_or_cpu(name: str) -> torch.device:

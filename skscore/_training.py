@@ -25,6 +25,7 @@ N_DROPS = 3  # times that the rate falls before training stops
 DROP = 0.3  # what the rate is multiplied by
 WARM_UP = 50  # steps until the full rate
 DECAY_FROM = 0.7  # share of the budget after which the rate falls linearly to zero
+LARGEST_WEIGHT = 1e6  # a step that leaves for more is seen by no later loss
 N_ERRORS = 2  # standard errors that the held-out gain over step 0 must exceed
 AVERAGE_SPAN = 200  # steps over which the weights are averaged
 
@@ -155,12 +156,14 @@ class _Run:
             self.average.lerp_(self.optimiser.weights, weight)
             losses.append(loss.detach())
         values = torch.stack(losses)
-        finite = torch.isfinite(values) & torch.isfinite(self.optimiser.weights).all()
-        if not finite.all():
-            bad = int((~torch.isfinite(values)).to(torch.int8).argmax())
+        lost = ~torch.isfinite(values)
+        lost[-1] |= ~(self.optimiser.weights.abs().max() < LARGEST_WEIGHT)  # also true for NaN
+        if lost.any():
+            bad = int(lost.to(torch.int8).argmax())
             raise DivergenceError(
-                f"training diverged at step {epoch * self.n_batches + bad + 1}: the loss is no "
-                f"longer finite. Use a learning_rate_init below {self.plan.learning_rate:g}."
+                f"training diverged at step {epoch * self.n_batches + bad + 1}: the loss or the "
+                f"weights left the finite numbers. Use a learning_rate_init below "
+                f"{self.plan.learning_rate:g}."
             )
         self.history.loss.append(float(values.mean()))
         self.history.n_epochs += 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_random_state
 
 from skscore._affine import Moments
 from skscore.exceptions import DataWarning, DegenerateDataError
@@ -24,13 +26,14 @@ def refuse(name: str, value: object, wanted: str) -> ValueError:
     return ValueError(f"{name}={value!r} is not valid: it must be {wanted}.")
 
 
-def integer(low: int) -> Check:
-    """Return a check for an integer >= low."""
+def integer(low: int, high: int = 2**63) -> Check:
+    """Return a check for an integer in [low, high)."""
 
     def check(name, value):
         whole = isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
-        if not whole or value < low:
-            raise refuse(name, value, f"an integer >= {low}")
+        if not whole or not low <= value < high:
+            below = "" if high == 2**63 else f" and < {high}"
+            raise refuse(name, value, f"an integer >= {low}{below}")
 
     return check
 
@@ -40,8 +43,9 @@ def real(low: float = 0.0, high: float = np.inf, *, closed: bool = False) -> Che
 
     def check(name, value):
         number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+        # Compared as it is: a Python integer may be larger than any float.
         inside = number and (low <= value if closed else low < value) and value < high
-        if not inside:
+        if not inside or not value <= sys.float_info.max:
             side = ">=" if closed else ">"
             below = "" if high == np.inf else f" and < {high:g}"
             raise refuse(name, value, f"a finite number {side} {low:g}{below}")
@@ -53,10 +57,20 @@ def option(*values: object) -> Check:
     """Return a check for one of some values."""
 
     def check(name, value):
-        if not any(value is v or (isinstance(v, str) and value == v) for v in values):
+        words = [v for v in values if isinstance(v, str)]
+        if not (any(value is v for v in values) or (isinstance(value, str) and value in words)):
             raise refuse(name, value, "one of " + ", ".join(map(repr, values)))
 
     return check
+
+
+def random_state(name: str, value: object) -> None:
+    """Check a seed."""
+    try:
+        check_random_state(value)
+    except (ValueError, TypeError):
+        wanted = "None, an integer in [0, 2**32), or a numpy RandomState"
+        raise refuse(name, value, wanted) from None
 
 
 def flag(name: str, value: object) -> None:
@@ -81,7 +95,7 @@ def auto_or(other: Check, word: str | None = "auto") -> Check:
 
 def hidden_layer_sizes(name: str, value: object) -> None:
     """Check a sequence of positive integers."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, str) or not isinstance(value, Collection):
         raise refuse(name, value, "a sequence of positive integers, such as (128, 128)")
     for size in value:
         integer(1)(name, size)

@@ -118,6 +118,7 @@ def check_sample_honours_random_state(estimator):
     stream, again, other = (np.random.RandomState(seed) for seed in (1, 1, 2))
     drawn = fitted.sample(5, random_state=stream)
     np.testing.assert_array_equal(drawn, fitted.sample(5, random_state=again))
+    assert not np.array_equal(drawn, fitted.sample(5, random_state=stream)), "a stream stands still"
     assert not np.array_equal(drawn, fitted.sample(5, random_state=other)), "a stream is ignored"
     drawn = [fitted.sample(5) for _ in range(2)]
     assert not np.array_equal(*drawn), "two calls without random_state gave the same rows"

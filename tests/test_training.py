@@ -164,6 +164,13 @@ def test_the_best_weights_are_kept():
     assert held_out_mean(twin, held_out) > min(history.held_out) + 0.1
 
 
+def test_the_held_out_objective_is_the_exact_one_of_every_row():
+    x, model = rows(2500), curved()
+    value = held_out_objective(model, x)
+    torch.testing.assert_close(value, exact(model, x).detach(), rtol=1e-12, atol=1e-12)
+    assert not value.requires_grad
+
+
 def test_history_starts_at_the_model_that_was_given():
     model, held_out = curved(), rows(60, seed=1)
     before = held_out_mean(model, held_out)

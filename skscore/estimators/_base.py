@@ -32,6 +32,7 @@ from skscore._validation import (
     integer,
     option,
     optional_callable,
+    random_state,
     real,
     refuse,
 )
@@ -43,10 +44,11 @@ from skscore.networks import ACTIVATIONS, KINKED, MLP
 STEPS = 3000  # the budget that max_iter="auto" stands for
 BATCH = 256
 KEPT_ROWS = 10_000
+LARGEST_RATE = 1e30  # beyond, a product with a weight leaves the range of float32
 
 
 def _activation(name: str, value: object) -> None:
-    if value in KINKED:
+    if isinstance(value, str) and value in KINKED:
         raise refuse(
             name,
             value,
@@ -74,16 +76,16 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
             "standardize": option(*STANDARDIZE),
             "max_iter": auto_or(integer(1)),
             "batch_size": auto_or(integer(1)),
-            "learning_rate_init": real(),
-            "weight_decay": real(closed=True),
+            "learning_rate_init": real(high=LARGEST_RATE),
+            "weight_decay": real(high=LARGEST_RATE, closed=True),
             "early_stopping": flag,
             "validation_fraction": real(high=1.0),
             "n_iter_no_change": integer(1),
             "tol": real(closed=True),
             "warm_start": flag,
             "keep_rows": flag,
-            "device": lambda _, value: _torch.resolve_device(value),
-            "random_state": lambda _, value: check_random_state(value),
+            "device": _torch.check_device,
+            "random_state": random_state,
             "verbose": integer(0),
         }
 
@@ -109,6 +111,8 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
 
         with _torch.isolated(), _torch.one_thread:
             design = Design(self._factory(), self.parametrization == "energy", precision)
+            if not anew:
+                design.refuse_another(self._design)
             model = design.build(seed, None if anew else self._weights())
             model = model.to(device, torch.float32)
             history, failure = self._train(model, train, held_out, device, seed)
@@ -142,23 +146,25 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         if self.network is not None:
             return self.network
         return partial(
-            MLP, hidden_layer_sizes=tuple(self.hidden_layer_sizes), activation=self.activation
+            MLP,
+            hidden_layer_sizes=tuple(int(size) for size in self.hidden_layer_sizes),
+            activation=self.activation,
         )
 
     def _train(
         self, model: ScoreModel, train: Array, held_out: Array, device: torch.device, seed: int
     ) -> tuple[History, BaseException | None]:
-        size = BATCH if self.batch_size == "auto" else self.batch_size
+        size = BATCH if self.batch_size == "auto" else int(self.batch_size)
         size = min(size, len(train))
         steps_per_epoch = max(1, len(train) // size)
-        n_epochs = -(-STEPS // steps_per_epoch) if self.max_iter == "auto" else self.max_iter
+        n_epochs = -(-STEPS // steps_per_epoch) if self.max_iter == "auto" else int(self.max_iter)
         plan = Plan(
             n_epochs=n_epochs,
             batch_size=size,
-            learning_rate=self.learning_rate_init,
-            weight_decay=self.weight_decay,
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol,
+            learning_rate=float(self.learning_rate_init),
+            weight_decay=float(self.weight_decay),
+            n_iter_no_change=int(self.n_iter_no_change),
+            tol=float(self.tol),
         )
         x = _torch.to_tensor(train, device, torch.float32)
         x_held_out = _torch.to_tensor(held_out, device, torch.float32) if len(held_out) else None

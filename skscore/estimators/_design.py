@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from numpy.typing import NDArray
@@ -36,14 +37,25 @@ class Design:
     energy: bool
     precision: Array
 
+    def refuse_another(self, earlier: Design) -> None:
+        """Raise ValueError when a warm start would read the earlier weights as another network."""
+        plain = [
+            (f.func, f.keywords) if isinstance(f, partial) else f
+            for f in (self.factory, earlier.factory)
+        ]
+        if plain[0] != plain[1] or self.energy != earlier.energy:
+            raise ValueError(
+                "warm_start=True needs the network of the earlier fit: set hidden_layer_sizes, "
+                "activation, network and parametrization as they were, or warm_start=False."
+            )
+
     def build(self, seed: int, weights: dict[str, NDArray] | None) -> ScoreModel:
         """Return the model on the CPU, with new weights or given ones.
 
         Raises
         ------
         ValueError
-            When the factory returns no module, one of the wrong shape, or one that the weights do
-            not fit.
+            When the factory returns no module, or one of the wrong shape.
         """
         rank = len(self.precision)
         n_outputs = 1 if self.energy else rank
@@ -51,11 +63,23 @@ class Design:
         # A factory of the user's may say neither where nor from which stream.
         with torch.device("cpu"), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            network = self.factory(rank, n_outputs, generator=stream)
+            try:
+                network = self.factory(rank, n_outputs, generator=stream)
+            except TypeError as error:
+                raise refuse(
+                    "network", self.factory, "a factory (n_features, n_outputs, *, generator)"
+                ) from error
         if not isinstance(network, nn.Module):
             raise refuse("network", network, "a factory that returns a torch.nn.Module")
         network = network.eval().to(torch.float32)
-        shape = tuple(network(torch.zeros(2, rank, dtype=torch.float32, device="cpu")).shape)
+        rows = torch.zeros(2, rank, dtype=torch.float32, device="cpu")
+        try:
+            shape = tuple(network(rows).shape)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"network={self.factory!r} cannot be evaluated at 2 rows of {rank} columns: it "
+                f"must map a tensor of rows to one tensor."
+            ) from error
         if shape != (2, n_outputs):
             raise ValueError(
                 f"network={self.factory!r} maps 2 rows to shape {shape}, not to {(2, n_outputs)}: "
@@ -64,12 +88,6 @@ class Design:
             )
         if weights is not None:
             tensors = {name: torch.tensor(w, device="cpu") for name, w in weights.items()}
-            try:
-                network.load_state_dict(tensors)
-            except RuntimeError as error:
-                raise ValueError(
-                    "warm_start=True needs the network of the earlier fit: set hidden_layer_sizes "
-                    "and network as they were, or warm_start=False."
-                ) from error
+            network.load_state_dict(tensors)
         P = _torch.to_tensor(self.precision, torch.device("cpu"))
         return ScoreModel(network, P, energy=self.energy)

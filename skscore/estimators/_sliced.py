@@ -23,7 +23,7 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
     Parameters
     ----------
     n_projections : int, default=1
-        Directions to each row and step.
+        Directions to each row and step, fewer than 10,000.
     projection : {"rademacher", "gaussian", "sphere"}, default="rademacher"
         Law of the directions; the sphere has radius sqrt(n_features).
     variance_reduction : bool, default=True
@@ -178,7 +178,7 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
     @property
     def _constraints(self):
         return {
-            "n_projections": integer(1),
+            "n_projections": integer(1, 10_000),
             "projection": option(*sorted(PROJECTIONS)),
             "variance_reduction": flag,
             **super()._constraints,
@@ -187,7 +187,7 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
     def _objective(self):
         return partial(
             sliced,
-            n_projections=self.n_projections,
+            n_projections=int(self.n_projections),
             projection=self.projection,
             variance_reduction=self.variance_reduction,
         )

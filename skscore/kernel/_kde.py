@@ -21,9 +21,9 @@ RULES = ("scott", "silverman", "cv")
 
 
 def _check_device(name: str, value: object) -> None:
-    from skscore._torch import resolve_device
+    from skscore._torch import check_device
 
-    resolve_device(value)  # type: ignore[arg-type]
+    check_device(name, value)
 
 
 class KDEScoreBaseline(BaseScoreEstimator):
@@ -85,7 +85,7 @@ class KDEScoreBaseline(BaseScoreEstimator):
 
     @property
     def _constraints(self) -> dict[str, Check]:
-        bandwidth = real()
+        bandwidth = real(low=1e-140, high=1e140)  # its square and inverse square are finite
         for rule in RULES:
             bandwidth = auto_or(bandwidth, rule)
         return {"bandwidth": bandwidth, "device": _check_device}

@@ -1,5 +1,7 @@
 """Twins that sample wrongly."""
 
+import copy
+
 import numpy as np
 from sklearn.utils import check_random_state
 from twins import breaks
@@ -61,6 +63,14 @@ class OnlyInts(KDEScoreBaseline):
         if isinstance(random_state, np.random.RandomState):
             random_state = 0
         return super().sample(n_samples, random_state)
+
+
+@breaks("check_sample_honours_random_state")
+class CopiesTheStream(KDEScoreBaseline):
+    """Two calls with one RandomState give the same rows."""
+
+    def sample(self, n_samples=1, random_state=None):
+        return super().sample(n_samples, copy.deepcopy(random_state))
 
 
 @breaks("check_sample_rows_are_independent")
