@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skscore._affine import AffineMap, Moments
 from skscore._callbacks import with_callbacks
 from skscore._validation import Check, integer, option, refuse_oversize
+from skscore._validation import random_state as random_state_of
 from skscore.metrics import hyvarinen_rows
 
 Array = NDArray[np.float64]
@@ -143,6 +144,15 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self)
         return validate_data(self, X, dtype=np.float64, reset=False)
 
+    @staticmethod
+    def _finite(values: Array) -> Array:
+        if not np.isfinite(values).all():
+            raise ValueError(
+                "X is too large: it has rows so far from the training rows that the result leaves "
+                "the float64 range. Leave these rows out."
+            )
+        return values
+
     def score_samples(self, X: ArrayLike) -> Array:
         """Return the gradient field, grad_x log p(x), at each row.
 
@@ -158,7 +168,7 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         ndarray of shape (n_samples, n_features)
             The field, in the inverse units of X.
         """
-        return self._score_samples(self._query(X))
+        return self._finite(self._score_samples(self._query(X)))
 
     def score(self, X: ArrayLike, y=None) -> float:
         """Return minus the held-out Hyvarinen objective; greater is better.
@@ -199,8 +209,11 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """
         X = self._query(X)
         S = self._metric(covariance)
-        own = hyvarinen_rows(*self._field(X, S), covariance=S)
-        gain = own - hyvarinen_rows(*self._plug_in_field(X, S), covariance=S)
+        own, plug_in = (
+            self._finite(hyvarinen_rows(*map(self._finite, field), covariance=S))
+            for field in (self._field(X, S), self._plug_in_field(X, S))
+        )
+        gain = own - plug_in
         root_n = np.sqrt(max(len(X) - 1, 1))
         return ScoreDetails(
             value=float(own.mean()),
@@ -259,6 +272,7 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """
         check_is_fitted(self)
         integer(1)("n_samples", n_samples)
+        random_state_of("random_state", random_state)
         option("auto", *self._samplers)("sampler", sampler)
         unknown = sorted(set(sampler_params) - set(self._sampler_params))
         if unknown:
@@ -267,6 +281,7 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 f"sample() got an unexpected keyword {unknown[0]!r}: the samplers of "
                 f"{type(self).__name__} take {takes}."
             )
+        n_samples = int(n_samples)
         refuse_oversize(n_samples, self.n_features_in_, "n_samples")
         seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
         return self._sample(n_samples, seed, sampler, sampler_params)

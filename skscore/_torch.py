@@ -80,29 +80,38 @@ def isolated(*, grad: bool = False) -> Iterator[None]:
         yield
 
 
-class _OneThread:
-    """Reference-counted: the first fit that enters sets one thread, the last restores."""
+class _Borrowed:
+    """A global of torch's, reference-counted: the first that enters keeps it, the last restores.
 
-    def __init__(self) -> None:
+    With a value, each thread sets it and each restores it: the number of threads that OpenMP uses
+    belongs to the thread that set it, and is the default of new ones.
+    """
+
+    def __init__(self, get: Callable, put: Callable, value: object = None) -> None:
+        self._get, self._put, self._value = get, put, value
         self._lock = threading.Lock()
         self._depth = 0
-        self._before = 1
+        self._own = threading.local()
 
     def __enter__(self) -> None:
         with self._lock:
             if self._depth == 0:
-                self._before = torch.get_num_threads()
-                torch.set_num_threads(1)
+                self._before = self._get()
             self._depth += 1
+            self._own.depth = getattr(self._own, "depth", 0) + 1
+            if self._value is not None:
+                self._put(self._value)
 
     def __exit__(self, *exc) -> None:
         with self._lock:
             self._depth -= 1
-            if self._depth == 0:
-                torch.set_num_threads(self._before)
+            self._own.depth -= 1
+            if self._depth == 0 or (self._value is not None and self._own.depth == 0):
+                self._put(self._before)
 
 
-one_thread = _OneThread()
+one_thread = _Borrowed(torch.get_num_threads, torch.set_num_threads, 1)
+global_stream = _Borrowed(torch.get_rng_state, torch.set_rng_state)
 
 # A forked child of a process that used two OpenMP threads hangs in its first parallel region.
 if hasattr(os, "register_at_fork"):

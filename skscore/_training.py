@@ -21,6 +21,7 @@ from skscore.objectives import exact
 Objective = Callable[..., Tensor]
 
 N_CHECKS = 60  # of the held-out objective, over a full budget
+MOST_STEPS = 100  # between two checks, however large the budget
 N_DROPS = 3  # times that the rate falls before training stops
 DROP = 0.3  # what the rate is multiplied by
 WARM_UP = 50  # steps until the full rate
@@ -121,7 +122,8 @@ class _Run:
         self.drops = self.stale = 0
 
     def go(self, on_epoch) -> None:
-        every = max(1, self.plan.n_epochs // N_CHECKS)
+        most = -(-MOST_STEPS // self.n_batches)
+        every = max(1, min(self.plan.n_epochs // N_CHECKS, most))
         try:
             self._check()
             for epoch in range(self.plan.n_epochs):

@@ -26,13 +26,13 @@ def refuse(name: str, value: object, wanted: str) -> ValueError:
     return ValueError(f"{name}={value!r} is not valid: it must be {wanted}.")
 
 
-def integer(low: int, high: int = 2**63) -> Check:
+def integer(low: int, high: float = np.inf) -> Check:
     """Return a check for an integer in [low, high)."""
 
     def check(name, value):
         whole = isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
         if not whole or not low <= value < high:
-            below = "" if high == 2**63 else f" and < {high}"
+            below = "" if high == np.inf else f" and < {high}"
             raise refuse(name, value, f"an integer >= {low}{below}")
 
     return check

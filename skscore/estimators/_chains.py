@@ -91,7 +91,7 @@ def run_chains(
     optional_callable("callback", callback)
     if step_size is None:
         step_size = STEP[sampler] * affine.rank / max(spread.mean_square_score, 1e-12)
-    real()("step_size", step_size)
+    real(high=1e30)("step_size", step_size)
     start = None if init is None else affine.transform(_check_init(init, n_samples, affine))
     reach = spread.reach if start is None else max(spread.reach, 2 * _radius(start))
     device = model.precision.device
@@ -141,7 +141,10 @@ def _radius(U: Array) -> float:
 
 
 def _check_init(init: ArrayLike, n_samples: int, affine: AffineMap) -> Array:
-    X = np.asarray(init, dtype=np.float64)
+    try:
+        X = np.asarray(init).astype(np.float64, casting="same_kind")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"init must be an array of numbers, got {init!r}.") from error
     wanted = (n_samples, len(affine.mean))
     if X.shape != wanted or not np.isfinite(X).all():
         raise ValueError(

@@ -18,6 +18,9 @@ from skscore._affine import Array
 from skscore._model import ScoreModel
 from skscore._validation import refuse
 
+# Torch computes their second derivative wrongly (seen in 2.13), and training needs it.
+WRONG = (nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
 
 @dataclass(frozen=True)
 class Design:
@@ -61,7 +64,7 @@ class Design:
         n_outputs = 1 if self.energy else rank
         stream = _torch.generator(seed, torch.device("cpu"))
         # A factory of the user's may say neither where nor from which stream.
-        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        with torch.device("cpu"), _torch.global_stream:
             torch.default_generator.manual_seed(seed)
             try:
                 network = self.factory(rank, n_outputs, generator=stream)
@@ -71,6 +74,15 @@ class Design:
                 ) from error
         if not isinstance(network, nn.Module):
             raise refuse("network", network, "a factory that returns a torch.nn.Module")
+        if any(isinstance(module, WRONG) for module in network.modules()):
+            raise refuse(
+                "network",
+                self.factory,
+                "without layer or instance normalisation, whose second derivative torch computes "
+                "wrongly; training needs it",
+            )
+        if not any(p.requires_grad for p in network.parameters()):
+            raise refuse("network", self.factory, "a factory of a module with parameters to train")
         network = network.eval().to(torch.float32)
         rows = torch.zeros(2, rank, dtype=torch.float32, device="cpu")
         try:

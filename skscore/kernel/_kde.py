@@ -189,7 +189,7 @@ class KDEScoreBaseline(BaseScoreEstimator):
         (log_p,) = self._map(
             lambda u, c: (_gaussian.log_density(u, c, self.bandwidth_),), U, self._rows
         )
-        return self._affine.pull_log_density(X, log_p)
+        return self._finite(self._affine.pull_log_density(X, log_p))
 
     @property
     def _samplers(self) -> tuple[str, ...]:

@@ -34,15 +34,15 @@ class Guard:
     def __init__(self, start: Tensor, step_size: float, reach: float | None):
         self.start, self.step_size = start, step_size
         self.reach = reach or FAR * (1.0 + float(start.norm(dim=1).max()))
-        self.n_lost = 0
+        self.lost = torch.zeros(len(start), dtype=torch.bool, device=start.device)
 
     def keep(self, step: int, x: Tensor) -> Tensor:
         """Return the points, the lost ones set back; raise DivergenceError when they are many."""
         lost = ~(x.norm(dim=1) <= self.reach)  # also true for NaN
         if not bool(lost.any()):
             return x
-        self.n_lost += int(lost.sum())
-        if self.n_lost > MANY * len(x):
+        self.lost |= lost
+        if int(self.lost.sum()) > MANY * len(x):
             raise DivergenceError(
                 f"the chain diverged at step {step}: use step_size < {self.step_size:g}, or the "
                 f"automatic one (step_size=None)."
@@ -51,7 +51,7 @@ class Guard:
 
     def report(self) -> None:
         """Warn when more than a few chains were set back."""
-        if self.n_lost > FEW * len(self.start):
+        if int(self.lost.sum()) > FEW * len(self.start):
             warnings.warn(
                 "some chains left the reach of the training rows, where the fitted field is not "
                 "to be trusted, and began again where they started.",

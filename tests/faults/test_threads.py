@@ -17,11 +17,12 @@ def assert_same(left, right):
 
 def test_eight_threads_share_one_model(make_any, X, everything):
     fitted = make_any().fit(X)
-    wanted = everything(fitted, X)
+    parts = [X[i : i + 30] for i in range(24)]  # rows of its own for each, or a mix-up is not seen
+    wanted = [everything(fitted, rows) for rows in parts]
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda _: everything(fitted, X), range(24)))
-    for result in results:
-        assert_same(result, wanted)
+        results = list(pool.map(lambda rows: everything(fitted, rows), parts))
+    for result, expected in zip(results, wanted, strict=True):
+        assert_same(result, expected)
 
 
 def test_three_fits_in_three_threads_equal_serial_ones(make_any, X, two_threads, everything):

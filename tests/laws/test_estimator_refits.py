@@ -7,11 +7,13 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from skscore import KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator
 from skscore.datasets import GaussianMixture
 from skscore.exceptions import DataWarning
+from skscore.objectives import exact
 
 ALPHA = 1e-6
 FAST = {
@@ -68,6 +70,23 @@ def test_without_standardising_units_matter(name):
 @pytest.mark.parametrize("shift", [SHIFT, 1e6, 1e8])
 def test_a_shift_changes_nothing(name, shift):
     assert gap({**REFITS, **SHIFTS_ONLY}[name], 1.0, shift) < 1e-3
+
+
+@pytest.mark.parametrize(("early_stopping", "n_seen"), [(True, 240), (False, 300)])
+def test_a_fit_never_trains_on_the_rows_it_holds_out(early_stopping, n_seen):
+    seen = []
+
+    class Spied(ScoreMatchingEstimator):
+        def _objective(self):
+            def objective(score, x, *, generator):
+                seen.append(x.clone())
+                return exact(score, x)
+
+            return objective
+
+    changes = {"early_stopping": early_stopping, "validation_fraction": 0.2, "batch_size": 30}
+    Spied(**{**FAST, **changes}).fit(hills())
+    assert len(torch.cat(seen).unique(dim=0)) == n_seen
 
 
 # Samples ----------------------------------------------------------------------------------------

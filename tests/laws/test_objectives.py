@@ -61,7 +61,7 @@ def floor_error(objective, x):
     a = torch.ones((), dtype=torch.float64, requires_grad=True)
     J = objective(lambda u: -a * u, x).mean()
     (slope,) = torch.autograd.grad(J, a)
-    beside = [float(objective(lambda u, b=b: -b * u, x).mean()) for b in (0.9, 1.1)]
+    beside = [float(objective(lambda u, b=b: -b * u, x).mean().detach()) for b in (0.9, 1.1)]
     below = max(0.0, float(J.detach()) - min(beside))
     return max(abs(float(J.detach()) + x.shape[1] / 2), abs(float(slope)), below)
 
