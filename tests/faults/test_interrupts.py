@@ -138,7 +138,8 @@ SIGINT = """
     import numpy as np
     from skscore import ScoreMatchingEstimator, SlicedScoreEstimator
 
-    X = np.random.RandomState(0).normal(size=(20_000, 5)) ** 3
+    random = np.random.RandomState(0)  # two groups: much to gain over a Gaussian
+    X = random.normal(size=(2_000, 5)) + 3 * random.choice([-1, 1], size=(2_000, 1))
     handler = signal.getsignal(signal.SIGINT)
     for cls in (SlicedScoreEstimator, ScoreMatchingEstimator):
         sent = []
@@ -161,8 +162,7 @@ SIGINT = """
         scores = estimator.validation_scores_
         untrained = cls(max_iter=1, learning_rate_init=1e-12, random_state=0).fit(X)
         assert max(scores) > scores[0]
-        fields = [est.score_samples(X[:100]) for est in (estimator, untrained)]
-        assert not np.array_equal(*fields), "the best weights are not kept"
+        assert estimator.score(X) > untrained.score(X), "the best weights are not kept"
         assert np.isfinite(estimator.score_samples(X)).all()
         assert np.isfinite(estimator.sample(3, n_steps=5)).all()
         assert signal.getsignal(signal.SIGINT) is handler
