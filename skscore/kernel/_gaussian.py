@@ -13,17 +13,30 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+FAR = 1e5  # bandwidths from the centre of the data: its square has eleven digits
 LOGIT_BYTES = 2**27  # what one block of the n x m logits of `log_density` may take
 
 
-def weighted_mean(u: Tensor, c: Tensor, h: float, values: Tensor) -> Tensor:
-    """Return ``sum_i w_i(u) values_i`` (n, k), for values (m, k)."""
+def weighted_mean(u: Tensor, c: Tensor, values: Tensor) -> Tensor:
+    """Return ``sum_i w_i(u) values_i`` (n, k), for u and c in bandwidths and values (m, k)."""
+    if c.abs().max() > FAR:
+        return _weighted_mean_by_differences(u, c, values)
     width = max(c.shape[1] + 1, values.shape[1])
-    query = _wide(torch.cat([u / h, torch.ones_like(u[:, :1])], dim=1), width)
-    key = _wide(torch.cat([c / h, -0.5 * ((c / h) ** 2).sum(dim=1, keepdim=True)], dim=1), width)
+    query = _wide(torch.cat([u, torch.ones_like(u[:, :1])], dim=1), width)
+    key = _wide(torch.cat([c, -0.5 * (c * c).sum(dim=1, keepdim=True)], dim=1), width)
     value = _wide(values, width)
     mean = scaled_dot_product_attention(query, key, value, scale=1.0)
     return mean[0, 0, :, : values.shape[1]]
+
+
+def _weighted_mean_by_differences(u: Tensor, c: Tensor, values: Tensor) -> Tensor:
+    """Return the same where the centres are so far apart that the products lose their digits."""
+    rows = max(1, LOGIT_BYTES // (len(c) * c.element_size()))
+    parts = []
+    for block in u.split(rows):
+        distance = torch.cdist(block, c, compute_mode="donot_use_mm_for_euclid_dist")
+        parts.append(torch.softmax(-0.5 * distance**2, dim=1) @ values)
+    return torch.cat(parts)
 
 
 def _wide(a: Tensor, width: int) -> Tensor:
@@ -33,16 +46,18 @@ def _wide(a: Tensor, width: int) -> Tensor:
 
 def score(u: Tensor, c: Tensor, h: float) -> Tensor:
     """Return ``s = (sum_i w_i c_i - u) / h^2``."""
-    return (weighted_mean(u, c, h, c) - u) / h**2
+    u, c = u / h, c / h
+    return (weighted_mean(u, c, c) - u) / h
 
 
 def score_and_divergence(u: Tensor, c: Tensor, h: float, metric: Tensor) -> tuple[Tensor, Tensor]:
     """Return s and ``tr(A ds/du) = -tr A / h^2 + tr(A Cov_w) / h^4``."""
+    u, c = u / h, c / h  # in bandwidths: h^4 leaves the float range before h does
     quadratic = ((c @ metric) * c).sum(dim=1, keepdim=True)
-    mean = weighted_mean(u, c, h, torch.cat([c, quadratic], dim=1))
+    mean = weighted_mean(u, c, torch.cat([c, quadratic], dim=1))
     centre, square = mean[:, :-1], mean[:, -1]
     spread = square - ((centre @ metric) * centre).sum(dim=1)
-    return (centre - u) / h**2, spread / h**4 - torch.trace(metric) / h**2
+    return (centre - u) / h, (spread - torch.trace(metric)) / h**2
 
 
 def log_density(u: Tensor, c: Tensor, h: float) -> Tensor:

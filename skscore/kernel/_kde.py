@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 CV_QUERIES, CV_FOLDS = 2000, 5
+PROPORTION = 1e30  # of the data's reach to the bandwidth, so that squares stay finite
 RULES = ("scott", "silverman", "cv")
 
 
@@ -24,6 +25,14 @@ def _check_device(name: str, value: object) -> None:
     from skscore._torch import check_device
 
     check_device(name, value)
+
+
+def _refuse_disproportion(bandwidth: float, radius: float) -> None:
+    if not 1 / PROPORTION < radius / bandwidth < PROPORTION:
+        raise ValueError(
+            f"bandwidth={bandwidth!r} is out of all proportion to X, which reaches {radius:.3g} "
+            f"from its mean: it must be within a factor of {PROPORTION:g}. It is in the units of X."
+        )
 
 
 class KDEScoreBaseline(BaseScoreEstimator):
@@ -94,6 +103,8 @@ class KDEScoreBaseline(BaseScoreEstimator):
         moments = describe(X, getattr(self, "feature_names_in_", None), density=False)
         affine = self._coordinates(moments)
         rows = affine.transform(X)
+        if not isinstance(self.bandwidth, str):
+            _refuse_disproportion(self.bandwidth, np.abs(rows).max())
         return {
             "_affine": affine,
             "_rows": rows,

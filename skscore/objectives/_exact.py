@@ -29,8 +29,8 @@ def exact(score: ScoreFn, x: Tensor, *, generator: torch.Generator | None = None
     --------
     >>> import torch
     >>> from skscore.objectives import exact
-    >>> exact(torch.neg, torch.zeros(1, 3))
-    tensor([-3.])
+    >>> exact(torch.neg, torch.zeros(1, 3)).tolist()
+    [-3.0]
     """
     s, divergence = value_and_divergence(score, x)
     return divergence + 0.5 * (s * s).sum(dim=1)

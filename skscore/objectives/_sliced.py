@@ -72,8 +72,9 @@ def sliced(
     --------
     >>> import torch
     >>> from skscore.objectives import sliced
-    >>> sliced(torch.neg, torch.zeros(1, 3), generator=torch.Generator().manual_seed(0))
-    tensor([-3.])
+    >>> stream = torch.Generator().manual_seed(0)
+    >>> sliced(torch.neg, torch.zeros(1, 3), generator=stream).tolist()
+    [-3.0]
     """
     v = directions
     if v is None:

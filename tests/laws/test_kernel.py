@@ -46,7 +46,7 @@ def test_the_field_is_the_gradient_of_the_logsumexp(d, m, h):
     close = {"rtol": 1e-10, "atol": 1e-10 / h**2}
     torch.testing.assert_close(_gaussian.score(u, c, h), field(u, c, h), **close)
     torch.testing.assert_close(_gaussian.log_density(u, c, h), log_density(u, c, h), **close)
-    twin = (_gaussian.weighted_mean(u, c, h, c) - u) / h
+    twin = _gaussian.weighted_mean(u / h, c / h, c) - u  # the division is missing
     assert h == 1 or (twin - field(u, c, h)).abs().max() > 1e-3
 
 
