@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 # Public names and their rooms; loaded at first use, so that datasets and metrics need no torch.
 _HOMES = {
     "KDEScoreBaseline": "skscore.kernel",
+    "KernelScoreEstimator": "skscore.kernel",
     "ScoreMatchingEstimator": "skscore.estimators",
     "SlicedScoreEstimator": "skscore.estimators",
     "datasets": "skscore",

@@ -133,11 +133,15 @@ class AffineMap:
         matrix[np.arange(len(live), d), np.flatnonzero(~moments.varying)] = 1.0
         return cls(moments.mean, matrix, rank)
 
-    def gaussian_precision(self, moments: Moments) -> Array:
-        """Return the precision (rank, rank), in these coordinates, of the fitted Gaussian."""
+    def gaussian_precision(self, moments: Moments, sigma: float = 0.0) -> Array:
+        """Return the precision (rank, rank), in these coordinates, of the fitted Gaussian.
+
+        With `sigma` that of the Gaussian blurred by N(0, sigma^2 I) in these coordinates.
+        """
         white = AffineMap.standardising(moments, "full")
         half = white.matrix[: self.rank] @ np.linalg.inv(self.matrix)[:, : self.rank]
-        return half.T @ half
+        P = half.T @ half
+        return np.linalg.solve(np.eye(self.rank) + sigma**2 * P, P) if sigma else P
 
     @property
     def log_det(self) -> float:

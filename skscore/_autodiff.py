@@ -3,10 +3,12 @@
 ``s`` a field, rows in and rows out, each row on its own; ``J = ds/dx`` per row; ``v`` (m, n, d)
 directions; ``A`` (d, d) a symmetric metric, the identity when None. A field that knows a closed
 form offers it as a method of the same name, and is asked first; value and derivative come together.
+Rows are (n, d); an ensemble in training also takes (k, n, d), rows of their own for each member.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -31,18 +33,56 @@ def _jvp_by_two_reverses(score: ScoreFn, x: Tensor, v: Tensor) -> tuple[Tensor, 
     Not torch's forward mode, which for common layers imports the compiler stack, and that changes
     the environment and the warning filters of the process.
     """
-    m, n, d = v.shape
+    m, n = len(v), x.shape[-2]
     training = torch.is_grad_enabled()
     with torch.enable_grad():
-        rows = x.repeat(m, 1)
+        rows = repeat_rows(x, m)
         rows = rows if rows.requires_grad else rows.requires_grad_()
         s = score(rows)
         w = torch.zeros_like(s, requires_grad=True)
         (jw,) = torch.autograd.grad((s * w).sum(), rows, create_graph=True, materialize_grads=True)
         if not jw.requires_grad:  # the field is constant
-            return s[:n], torch.zeros_like(v)
-        (jv,) = torch.autograd.grad((jw * v.reshape(m * n, d)).sum(), w, create_graph=training)
-    return (s if training else s.detach())[:n], jv.view(m, n, -1)
+            return s[..., :n, :], torch.zeros_like(v)
+        (jv,) = torch.autograd.grad((jw * fold(v)).sum(), w, create_graph=training)
+    return (s if training else s.detach())[..., :n, :], unfold(jv, m)
+
+
+def repeat_rows(x: Tensor, m: int) -> Tensor:
+    """Return the rows m times, (..., n, d) -> (..., m n, d)."""
+    return x.repeat(*(1 for _ in x.shape[:-2]), m, 1)
+
+
+def fold(v: Tensor) -> Tensor:
+    """Return directions as rows, (m, ..., n, d) -> (..., m n, d)."""
+    return v.movedim(0, -3).flatten(-3, -2)
+
+
+def unfold(rows: Tensor, m: int) -> Tensor:
+    """Return rows as directions, (..., m n, d) -> (m, ..., n, d)."""
+    return rows.unflatten(-2, (m, -1)).movedim(-3, 0)
+
+
+def value_and_products(
+    score: ScoreFn, x: Tensor, v: Tensor, w: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``s(x)`` (n, d), ``J v`` (m, n, d), and ``J' w`` for w (k, d) at the first k rows."""
+    closed_form = getattr(score, "value_and_products", None)
+    if closed_form is not None:
+        return closed_form(x, v, w)
+    s, jv = value_and_jvp(score, x, v)
+    with torch.enable_grad():
+        rows = x[..., : w.shape[-2], :].detach().requires_grad_()
+        (jw,) = torch.autograd.grad(
+            (score(rows) * w).sum(), rows, create_graph=True, materialize_grads=True
+        )
+    return s, jv, jw if torch.is_grad_enabled() else jw.detach()
+
+
+def unit_directions(x: Tensor) -> Tensor:
+    """Return the d unit vectors as directions at every row, (d, ..., n, d)."""
+    d = x.shape[-1]
+    eye = torch.eye(d, dtype=x.dtype, device=x.device)
+    return eye.view(d, *(1 for _ in x.shape[:-1]), d).expand(-1, *x.shape)
 
 
 def value_and_divergence(
@@ -59,16 +99,16 @@ def divergence_by_tangents(
     score: ScoreFn, x: Tensor, metric: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return ``s(x)`` and ``tr(A J) = sum_k (A e_k)' J e_k``, in blocks of k that fit in memory."""
-    n, d = x.shape
+    *leading, d = x.shape
+    n = math.prod(leading)
     eye = torch.eye(d, dtype=x.dtype, device=x.device)
     A = eye if metric is None else metric
     block = max(1, TANGENT_BYTES // max(1, n * floats_per_row(score, d) * x.element_size()))
-    s, divergence = x, x.new_zeros(n)
+    s, divergence = x, x.new_zeros(leading)
     for start in range(0, d, block):
         k = slice(start, start + block)
-        v = eye[k, None, :].expand(-1, n, -1)
-        s, jv = value_and_jvp(score, x, v)
-        divergence = divergence + torch.einsum("knd,kd->n", jv, A[k])
+        s, jv = value_and_jvp(score, x, unit_directions(x)[k])
+        divergence = divergence + torch.einsum("k...d,kd->...", jv, A[k])
     return s, divergence
 
 

@@ -10,17 +10,42 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skscore._affine import AffineMap, Moments
 from skscore._callbacks import with_callbacks
-from skscore._validation import Check, integer, option, refuse_oversize
+from skscore._validation import Check, integer, option, real, refuse_oversize
 from skscore._validation import random_state as random_state_of
 from skscore.metrics import hyvarinen_rows
 
 Array = NDArray[np.float64]
+
+KEPT_ROWS = 10_000  # training rows that a model keeps at most, to start chains from
+CHAIN_PARAMS = ("callback", "init", "n_steps", "step_size")  # what chains take
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the automatic step and the reach of the chains go by, over the training rows.
+
+    Attributes
+    ----------
+    mean_square_score : float
+        ``E|s|^2``.
+    radius : float
+        The largest norm of a row.
+    """
+
+    mean_square_score: float
+    radius: float
+
+    @property
+    def reach(self) -> float:
+        """Beyond this norm a chain is lost: twice the radius, and room where rows are few."""
+        return 2 * self.radius + 4
 
 
 @dataclass(frozen=True)
@@ -38,12 +63,20 @@ class ScoreDetails:
         Fisher divergence that the estimator saves against it. Zero is a Gaussian's, more is better.
     skill_error : float
         Standard error of `skill`, over the same rows in pairs.
+    trimmed : float
+        The score without the `trim` lowest and highest shares of the rows: how good the field is
+        where most rows are. A few rows of a heavy tail decide `value` and not this; but it is no
+        proper score, and may prefer a field that is wrong in the tails.
+    trimmed_error : float
+        Standard error of `trimmed` (Tukey and McLaughlin 1963).
     """
 
     value: float
     standard_error: float
     skill: float
     skill_error: float
+    trimmed: float
+    trimmed_error: float
 
 
 class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
@@ -191,7 +224,9 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """
         return self.score_details(X).value
 
-    def score_details(self, X: ArrayLike, covariance: ArrayLike | None = None) -> ScoreDetails:
+    def score_details(
+        self, X: ArrayLike, covariance: ArrayLike | None = None, *, trim: float = 0.01
+    ) -> ScoreDetails:
         """Return the score with its standard error and the skill against a Gaussian.
 
         Parameters
@@ -201,12 +236,15 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         covariance : array-like of shape (n_features, n_features), optional
             S; by default that of this estimator's training rows. Pass one to compare estimators
             that were fitted on different rows.
+        trim : float, default=0.01
+            Share of the rows that is left out of `trimmed` at either end, in [0, 0.5).
 
         Returns
         -------
         ScoreDetails
-            With `value`, `standard_error`, `skill` and `skill_error`.
+            With `value`, `standard_error`, `skill`, `skill_error`, `trimmed`, `trimmed_error`.
         """
+        real(high=0.5, closed=True)("trim", trim)
         X = self._query(X)
         S = self._metric(covariance)
         own, plug_in = (
@@ -220,6 +258,8 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             standard_error=float(own.std() / root_n),
             skill=float(gain.mean()),
             skill_error=float(gain.std() / root_n),
+            trimmed=float(stats.trim_mean(own, trim)),
+            trimmed_error=float(stats.mstats.trimmed_stde(own, limits=(trim, trim))),
         )
 
     def _metric(self, covariance: ArrayLike | None) -> Array:

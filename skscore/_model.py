@@ -9,7 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skscore._autodiff import floats_per_row, value_and_divergence, value_and_jvp
+from skscore._autodiff import (
+    floats_per_row,
+    fold,
+    repeat_rows,
+    unfold,
+    value_and_divergence,
+    value_and_jvp,
+    value_and_products,
+)
 
 
 class GradientField(nn.Module):
@@ -37,17 +45,17 @@ class GradientField(nn.Module):
 
     def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``s`` and ``J v``, which is ``J' v`` here: one more reverse pass."""
-        m, n, d = v.shape
+        m, n = len(v), x.shape[-2]
         training = torch.is_grad_enabled()
-        rows, s = self._graph(x.repeat(m, 1), keep=True)
+        rows, s = self._graph(repeat_rows(x, m), keep=True)
         with torch.enable_grad():
             if not s.requires_grad:  # the energy is linear in x
-                return s[:n], torch.zeros_like(v)
+                return s[..., :n, :], torch.zeros_like(v)
             # The sum, and not grad_outputs=v: that imports sympy, which changes warning filters.
             (jv,) = torch.autograd.grad(
-                (s * v.reshape(m * n, d)).sum(), rows, create_graph=training, materialize_grads=True
+                (s * fold(v)).sum(), rows, create_graph=training, materialize_grads=True
             )
-        return (s if training else s.detach())[:n], jv.view(m, n, d)
+        return (s if training else s.detach())[..., :n, :], unfold(jv, m)
 
 
 class ScoreModel(nn.Module):
@@ -87,6 +95,11 @@ class ScoreModel(nn.Module):
         """Return ``s`` and ``J v``."""
         r, jv = value_and_jvp(self.residual, x, v)
         return self.skip(x) + r, jv - v @ self.precision
+
+    def value_and_products(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``s``, ``J v``, and ``J' w`` for w at the first rows."""
+        r, jv, jw = value_and_products(self.residual, x, v, w)
+        return self.skip(x) + r, jv - v @ self.precision, jw - w @ self.precision
 
     def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
         """Return ``s`` and ``tr(A J)``."""

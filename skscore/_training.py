@@ -2,6 +2,8 @@
 
 The best weights are those with the lowest *exact* objective on the held-out rows. Those of step 0,
 where a model is the Gaussian that it starts from, stay unless they are beaten beyond the noise.
+An ensemble is trained in one loop: rows (k, n, d), and each member has its own held-out rows, its
+own rate and its own best weights.
 """
 
 from __future__ import annotations
@@ -41,6 +43,10 @@ class Plan:
     weight_decay: float
     n_iter_no_change: int
     tol: float
+    adaptive: bool = True  # whether the rate falls at a plateau, and over the end of the budget
+    average: bool = True  # whether the weights are averaged over the last steps
+    residual_test: bool = True  # whether training is undone when it did not help
+    sigma: float = 0.0  # of the noise that blurs the rows, anew in each batch
 
 
 @dataclass
@@ -55,12 +61,13 @@ class History:
 @torch.no_grad()
 def held_out_objective(score: ScoreFn, x: Tensor) -> Tensor:
     """Return the exact objective of each row, a thousand rows at a time."""
-    return torch.cat([exact(score, rows) for rows in x.split(1000)]).to(torch.float64)
+    parts = [exact(score, rows) for rows in x.split(1000, dim=-2)]
+    return torch.cat(parts, dim=-1).to(torch.float64)
 
 
 def gain_is_noise(first: Tensor, best: Tensor) -> bool:
     """Tell whether the mean of `first - best`, row by row, is within two standard errors."""
-    gain = first - best
+    gain = (first - best).flatten()
     if len(gain) < 2:  # one row has no spread to go by
         return True
     return bool(gain.mean() <= N_ERRORS * gain.std() / math.sqrt(len(gain)))
@@ -83,7 +90,7 @@ def fit_score(
     ----------
     model : nn.Module
         The field to train.
-    x, x_held_out : Tensor of shape (n, d)
+    x, x_held_out : Tensor of shape (n, d) or (n_members, n, d)
         Training rows, and rows that are never trained on; None for no early stopping.
     objective : callable
         ``objective(score, x, generator=) -> (n,)``.
@@ -105,21 +112,24 @@ def fit_score(
 
 
 class _Run:
-    """The state of one training: weights, their average, the best so far, and the rate."""
+    """The state of one training: weights, their average, the best so far, and the rates."""
 
     def __init__(self, model, x, x_held_out, objective, plan: Plan, generator, history):
-        self.model, self.x, self.x_held_out = model, x, x_held_out
         self.objective, self.plan, self.generator = objective, plan, generator
+        self.model, self.x = model, x
+        self.x_held_out = None if x_held_out is None else self._blurred(x_held_out)
         self.history = history
-        self.optimiser = AdamW(model, weight_decay=plan.weight_decay)
+        k = x.shape[0] if x.dim() == 3 else 1
+        self.optimiser = AdamW(model, weight_decay=plan.weight_decay, n_members=k)
         self.average = self.optimiser.weights.clone()
         self.best = self.average.clone()
         self.start = self.average.clone()
-        self.rows_at_start: Tensor | None = None  # held-out objective, row by row
+        self.rows_at_start: Tensor | None = None  # held-out objective, (k, n)
         self.rows_at_best: Tensor | None = None
-        self.n_batches = max(1, len(x) // plan.batch_size)
+        self.n_batches = max(1, x.shape[-2] // plan.batch_size)
         self.budget = plan.n_epochs * self.n_batches
-        self.drops = self.stale = 0
+        self.stale = torch.zeros(k, dtype=torch.int64, device=x.device)  # checks without a gain
+        self.drops = torch.zeros_like(self.stale)
 
     def go(self, on_epoch) -> None:
         most = -(-MOST_STEPS // self.n_batches)
@@ -136,27 +146,42 @@ class _Run:
                 stop = on_epoch is not None and on_epoch(epoch, self.history)
                 if stop and not due:
                     self._check()
-                if stop or self.drops > N_DROPS:
+                if stop or bool((self.drops > N_DROPS).all()):
                     break
             self._keep_only_a_gain()
         finally:
             self.optimiser.weights.copy_(self.best)
 
+    def _blurred(self, x: Tensor) -> Tensor:
+        if not self.plan.sigma:
+            return x
+        z = torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
+        return x + self.plan.sigma * z
+
+    def _shuffled(self) -> Tensor:
+        *members, n, _ = self.x.shape
+        order = [
+            torch.randperm(n, generator=self.generator, device=self.x.device)
+            for _ in range(members[0] if members else 1)
+        ]
+        if not members:
+            return self.x[order[0]]
+        return torch.stack([rows[which] for rows, which in zip(self.x, order, strict=True)])
+
     def _epoch(self, epoch: int) -> None:
-        n, size = len(self.x), self.plan.batch_size
-        order = torch.randperm(n, generator=self.generator, device=self.x.device)
-        shuffled = self.x[order]
+        size = self.plan.batch_size
+        shuffled = self._shuffled()
         losses = []
         for batch in range(self.n_batches):
             step = epoch * self.n_batches + batch
-            rows = shuffled[batch * size : (batch + 1) * size]
+            rows = self._blurred(shuffled[..., batch * size : (batch + 1) * size, :])
             with torch.enable_grad():
-                loss = self.objective(self.model, rows, generator=self.generator).mean()
+                loss = self.objective(self.model, rows, generator=self.generator).mean(dim=-1).sum()
             self.optimiser.step(loss, self._rate(step))
             # A short memory at first: the average must not hold the start of a short training.
-            weight = max(1 / (1 + step / 10), 1 / AVERAGE_SPAN)
+            weight = max(1 / (1 + step / 10), 1 / AVERAGE_SPAN) if self.plan.average else 1.0
             self.average.lerp_(self.optimiser.weights, weight)
-            losses.append(loss.detach())
+            losses.append(loss.detach() / len(self.drops))
         values = torch.stack(losses)
         lost = ~torch.isfinite(values)
         lost[-1] |= ~(self.optimiser.weights.abs().max() < LARGEST_WEIGHT)  # also true for NaN
@@ -170,10 +195,11 @@ class _Run:
         self.history.loss.append(float(values.mean()))
         self.history.n_epochs += 1
 
-    def _rate(self, step: int) -> float:
-        left = (1 - step / self.budget) / (1 - DECAY_FROM)
+    def _rate(self, step: int) -> Tensor:
+        left = (1 - step / self.budget) / (1 - DECAY_FROM) if self.plan.adaptive else 1.0
         warm = (step + 1) / min(WARM_UP, self.budget)
-        return self.plan.learning_rate * DROP**self.drops * min(1.0, left, warm)
+        rate = self.plan.learning_rate * min(1.0, left, warm)
+        return rate * DROP ** self.drops[:, None].to(torch.float32)
 
     def _check(self) -> None:
         """Judge the averaged weights on the held-out rows; keep them, or count against the rate."""
@@ -182,29 +208,32 @@ class _Run:
         weights = self.optimiser.weights
         running = weights.clone()
         weights.copy_(self.average)
-        rows = held_out_objective(self.model, self.x_held_out)
+        rows = held_out_objective(self.model, self.x_held_out).view(len(weights), -1)
         weights.copy_(running)
-        value = float(rows.mean())
-        self.history.held_out.append(value)
+        value = rows.mean(dim=1)
+        self.history.held_out.append(float(value.mean()))
         if self.rows_at_best is None:
-            self.rows_at_start = self.rows_at_best = rows
+            self.rows_at_start, self.rows_at_best = rows, rows.clone()
             return
-        gain = float(self.rows_at_best.mean()) - value
-        if gain > 0:
-            self.best.copy_(self.average)
-            self.rows_at_best = rows
-        if gain > self.plan.tol:
-            self.stale = 0
-            return
-        self.stale += 1
-        if self.stale >= self.plan.n_iter_no_change:
-            self.stale, self.drops = 0, self.drops + 1
-            weights.copy_(self.best)
-            self.average.copy_(self.best)
-            self.optimiser.forget()
+        gain = self.rows_at_best.mean(dim=1) - value
+        better = gain > 0
+        self.best[better] = self.average[better]
+        self.rows_at_best[better] = rows[better]
+        self.stale = torch.where(gain > self.plan.tol, 0, self.stale + 1)
+        self._drop(self.stale >= self.plan.n_iter_no_change)
+
+    def _drop(self, members: Tensor) -> None:
+        """Slow some members down, from their best weights; at a constant rate they are done."""
+        self.stale[members] = 0
+        self.drops[members] += 1 if self.plan.adaptive else N_DROPS + 1
+        self.optimiser.weights[members] = self.best[members]
+        self.average[members] = self.best[members]
+        self.optimiser.forget(members)
 
     def _keep_only_a_gain(self) -> None:
         """Return to the start when the held-out rows do not show that training helped."""
         first, best = self.rows_at_start, self.rows_at_best
-        if first is not None and best is not None and gain_is_noise(first, best):
+        if not self.plan.residual_test or first is None or best is None:
+            return
+        if gain_is_noise(first, best):
             self.best.copy_(self.start)

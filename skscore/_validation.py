@@ -19,6 +19,13 @@ Check = Callable[[str, object], None]
 
 FEW_VALUES = 20  # a column with fewer distinct values, and many ties, is taken as discrete
 LOOK_AT = 10_000  # rows
+COPIES = 0.01  # share of the rows that may be copies of others
+REMEDY = "it the score at a noise level, sigma=0.1 of a network estimator"
+DISCRETE = (
+    "many times each. Such discrete data has no density, and score matching is unbounded below on "
+    f"it. F{REMEDY}, or treat the fitted field with care."
+)
+ATOM, TIES = 0.02, 5  # share of the rows, and rows, that one value of a column may fill
 
 
 def refuse(name: str, value: object, wanted: str) -> ValueError:
@@ -132,22 +139,46 @@ def describe(X: NDArray[np.float64], names: NDArray | None, *, density: bool = T
             DataWarning,
             stacklevel=4,
         )
-    discrete = _discrete(X) & moments.varying
-    if density and discrete.any():
-        warnings.warn(
-            f"Columns {_names(discrete, names)} hold few distinct values, many times each. Such "
-            f"discrete data has no density, and score matching is unbounded below on it. Add noise "
-            f"of the data's resolution (dequantise), or treat the fitted field with care.",
-            DataWarning,
-            stacklevel=4,
-        )
+    if density:
+        _warn_of_atoms(X, moments.varying, names)
     return moments
 
 
-def _discrete(X: NDArray[np.float64]) -> NDArray[np.bool_]:
-    ordered = np.sort(X[:LOOK_AT], axis=0)
+def _warn_of_atoms(
+    X: NDArray[np.float64], varying: NDArray[np.bool_], names: NDArray | None
+) -> None:
+    """Warn of what gives single points a probability: no density is finite there."""
+    looked = X[:LOOK_AT]
+    rows = np.unique(looked, axis=0)
+    few = _few_values(looked) & varying
+    tied = _tied(rows) & varying & ~few
+    copies = len(looked) - len(rows)
+    said = []
+    if few.any():
+        said.append(f"Columns {_names(few, names)} hold few distinct values, {DISCRETE}")
+    elif copies > COPIES * len(looked):
+        said.append(
+            f"{copies} of the {len(looked)} rows are copies of others. Score matching is unbounded "
+            f"below at repeated points. Remove the copies, or f{REMEDY}."
+        )
+    if tied.any():
+        said.append(f"Columns {_names(tied, names)} repeat some value, {DISCRETE}")
+    for message in said:
+        warnings.warn(message, DataWarning, stacklevel=5)
+
+
+def _few_values(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    ordered = np.sort(rows, axis=0)
     distinct = 1 + np.count_nonzero(np.diff(ordered, axis=0), axis=0)
     return (distinct < FEW_VALUES) & (distinct <= len(ordered) // 2)
+
+
+def _tied(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which columns repeat one value too often, among rows that differ."""
+    ordered = np.sort(rows, axis=0)
+    often = max(TIES, round(ATOM * len(rows)))
+    # A value that fills more than `often` sorted rows is equal to the one that far behind it.
+    return (ordered[often:] == ordered[:-often]).any(axis=0)
 
 
 def _names(which: NDArray[np.bool_], names: NDArray | None, limit: int = 10) -> str:

@@ -5,6 +5,7 @@ Everything a user sees is in the units of X; the model lives in standardised coo
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from skscore import _torch
 from skscore._affine import STANDARDIZE, AffineMap
 from skscore._autodiff import floats_per_row, value_and_divergence
-from skscore._base import Array, BaseScoreEstimator
+from skscore._base import CHAIN_PARAMS, KEPT_ROWS, Array, BaseScoreEstimator, Spread
 from skscore._callbacks import CallbackSupportMixin, epochs_of
+from skscore._chains import draw_rows, run_chains
 from skscore._model import ScoreModel
 from skscore._training import History, Plan, fit_score
 from skscore._validation import (
@@ -36,14 +38,12 @@ from skscore._validation import (
     real,
     refuse,
 )
-from skscore.estimators._chains import CHAIN_PARAMS, Spread, run_chains
 from skscore.estimators._design import Design
 from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
 
-STEPS = 3000  # the budget that max_iter="auto" stands for
+STEPS = 2500  # the budget that max_iter="auto" stands for
 BATCH = 256
-KEPT_ROWS = 10_000
 LARGEST_RATE = 1e30  # beyond, a product with a weight leaves the range of float32
 
 
@@ -71,17 +71,24 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         return {
             "hidden_layer_sizes": hidden_layer_sizes,
             "activation": _activation,
+            "frequency_spread": auto_or(real(1.0, 1e6, closed=True)),
             "network": optional_callable,
+            "n_members": integer(1, 1000),
+            "sigma": real(high=1e10, closed=True),
             "parametrization": option("score", "energy"),
             "standardize": option(*STANDARDIZE),
             "max_iter": auto_or(integer(1)),
             "batch_size": auto_or(integer(1)),
+            "curl_penalty": real(high=LARGEST_RATE, closed=True),
+            "learning_rate": option("adaptive", "constant"),
             "learning_rate_init": real(high=LARGEST_RATE),
+            "average": flag,
             "weight_decay": real(high=LARGEST_RATE, closed=True),
             "early_stopping": flag,
             "validation_fraction": real(high=1.0),
             "n_iter_no_change": integer(1),
             "tol": real(closed=True),
+            "residual_test": flag,
             "warm_start": flag,
             "keep_rows": flag,
             "device": _torch.check_device,
@@ -101,16 +108,20 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
     def _fit(self, X: Array) -> tuple[dict[str, object], BaseException | None]:
         device = _torch.resolve_device(self.device)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        moments = describe(X, getattr(self, "feature_names_in_", None))
+        sigma = float(self.sigma)
+        moments = describe(X, getattr(self, "feature_names_in_", None), density=not sigma)
         anew = self._forgets()
         affine = AffineMap.standardising(moments, self.standardize) if anew else self._affine
-        precision = affine.gaussian_precision(moments) if anew else self._design.precision
+        precision = affine.gaussian_precision(moments, sigma) if anew else self._design.precision
         U = affine.transform(X)
         random = np.random.default_rng(seed)
-        train, held_out = self._split(U, random)
+        with np.errstate(over="ignore"):  # what leaves float32 is refused as a loss
+            train, held_out = self._split(U.astype(np.float32), random)
 
         with _torch.isolated(), _torch.one_thread:
-            design = Design(self._factory(), self.parametrization == "energy", precision)
+            _torch.keep_freed_memory()
+            energy, n_members = self.parametrization == "energy", int(self.n_members)
+            design = Design(self._factory(len(precision)), energy, precision, n_members)
             if not anew:
                 design.refuse_another(self._design)
             model = design.build(seed, None if anew else self._weights())
@@ -130,33 +141,46 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
             "location_": moments.mean,
             "covariance_": moments.covariance,
             "loss_curve_": history.loss,
-            "validation_scores_": [-v for v in history.held_out] if len(held_out) else None,
+            "validation_scores_": [-v for v in history.held_out] or None,
             "n_iter_": history.n_epochs,
         }, failure
 
-    def _split(self, U: Array, random: np.random.Generator) -> tuple[Array, Array]:
-        """Return training and held-out rows, which have no row in common."""
+    def _split(self, U: NDArray, random: np.random.Generator) -> tuple[NDArray, NDArray]:
+        """Return training and held-out rows, which have no row in common.
+
+        Each member of an ensemble holds out the next rows of one shuffled round, so that their
+        held-out rows overlap only where there are too few rows; its arrays are (n_members, n, d).
+        """
+        n, k = len(U), int(self.n_members)
         n_held_out = 0
         if self.early_stopping:
-            n_held_out = min(max(1, round(self.validation_fraction * len(U))), len(U) - 1)
-        order = random.permutation(len(U))
-        return U[order[n_held_out:]], U[order[:n_held_out]]
+            n_held_out = min(max(1, round(self.validation_fraction * n)), n - 1)
+        order = random.permutation(n)
+        turns = np.stack([np.roll(order, -member * n_held_out) for member in range(k)])
+        parts = U[turns[:, n_held_out:]], U[turns[:, :n_held_out]]
+        return parts if k > 1 else (parts[0][0], parts[1][0])
 
-    def _factory(self) -> Callable[..., nn.Module]:
+    def _sizes(self, n_features: int) -> tuple[int, ...]:
+        """Return the units of each hidden layer."""
+        return tuple(int(size) for size in self.hidden_layer_sizes)
+
+    def _factory(self, n_features: int) -> Callable[..., nn.Module]:
         if self.network is not None:
             return self.network
         return partial(
             MLP,
-            hidden_layer_sizes=tuple(int(size) for size in self.hidden_layer_sizes),
+            hidden_layer_sizes=self._sizes(n_features),
             activation=self.activation,
+            frequency_spread=self.frequency_spread,
         )
 
     def _train(
-        self, model: ScoreModel, train: Array, held_out: Array, device: torch.device, seed: int
+        self, model: ScoreModel, train: NDArray, held_out: NDArray, device: torch.device, seed: int
     ) -> tuple[History, BaseException | None]:
         size = BATCH if self.batch_size == "auto" else int(self.batch_size)
-        size = min(size, len(train))
-        steps_per_epoch = max(1, len(train) // size)
+        n = train.shape[-2]
+        size = min(size, n)
+        steps_per_epoch = max(1, n // size)
         n_epochs = -(-STEPS // steps_per_epoch) if self.max_iter == "auto" else int(self.max_iter)
         plan = Plan(
             n_epochs=n_epochs,
@@ -165,10 +189,16 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
             weight_decay=float(self.weight_decay),
             n_iter_no_change=int(self.n_iter_no_change),
             tol=float(self.tol),
+            adaptive=self.learning_rate == "adaptive",
+            average=bool(self.average),
+            residual_test=bool(self.residual_test),
+            sigma=float(self.sigma),
         )
         x = _torch.to_tensor(train, device, torch.float32)
-        x_held_out = _torch.to_tensor(held_out, device, torch.float32) if len(held_out) else None
+        x_held_out = _torch.to_tensor(held_out, device, torch.float32) if held_out.size else None
         history = History()
+        # The curl of a gradient is zero: nothing to penalise.
+        penalty = 0.0 if self.parametrization == "energy" else float(self.curl_penalty)
         with epochs_of(self, n_epochs) as report:
 
             def on_epoch(epoch: int, so_far: History) -> bool:
@@ -180,7 +210,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
                     model,
                     x,
                     x_held_out,
-                    self._objective(),
+                    partial(self._objective(), curl_penalty=penalty),
                     plan,
                     generator=_torch.generator(seed, device),
                     history=history,
@@ -239,16 +269,16 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
 
     def _sample(self, n_samples: int, seed: int, sampler: str, params: dict) -> Array:
         name = self._samplers[-1] if sampler == "auto" else sampler
-        return run_chains(
-            self._model,
-            self._affine,
-            self._rows,
-            self._spread,
-            name,
-            n_samples,
-            seed,
-            **params,
-        )
+        device = self._model.precision.device
+        with _torch.isolated(), _torch.one_thread:
+            field = copy.deepcopy(self._model).to(torch.float32)
+            if self._rows is None:
+                start = partial(_draw_gaussian, field.precision)
+            else:
+                start = partial(draw_rows, _torch.to_tensor(self._rows, device, torch.float32))
+            return run_chains(
+                field, self._affine, start, self._spread, name, n_samples, seed, device, **params
+            )
 
     # State: arrays and no tensors, so that it loads where there is no such device ---------------
 
@@ -270,3 +300,17 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
                 model = self._design.build(0, weights)
             device = _torch.resolve_device_or_cpu(self.device)
             self._model = model.requires_grad_(False).to(device, torch.float64)
+
+
+def _draw_gaussian(precision: Tensor, size: int, stream: torch.Generator) -> Tensor:
+    """Draw from the Gaussian that the network stands over."""
+    z = torch.randn(
+        size,
+        len(precision),
+        generator=stream,
+        device=precision.device,
+        dtype=precision.dtype,
+    )
+    return torch.linalg.solve_triangular(
+        torch.linalg.cholesky(precision), z, upper=False, left=False
+    )

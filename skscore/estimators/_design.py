@@ -17,6 +17,7 @@ from skscore import _torch
 from skscore._affine import Array
 from skscore._model import ScoreModel
 from skscore._validation import refuse
+from skscore.networks import Ensemble
 
 # Torch computes their second derivative wrongly (seen in 2.13), and training needs it.
 WRONG = (nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -34,11 +35,14 @@ class Design:
         Whether the network is an energy.
     precision : (rank, rank)
         P, of the Gaussian that the network stands over.
+    n_members : int
+        Networks whose mean the field is.
     """
 
     factory: Callable[..., nn.Module]
     energy: bool
     precision: Array
+    n_members: int = 1
 
     def refuse_another(self, earlier: Design) -> None:
         """Raise ValueError when a warm start would read the earlier weights as another network."""
@@ -46,10 +50,12 @@ class Design:
             (f.func, f.keywords) if isinstance(f, partial) else f
             for f in (self.factory, earlier.factory)
         ]
-        if plain[0] != plain[1] or self.energy != earlier.energy:
+        same = self.energy == earlier.energy and self.n_members == earlier.n_members
+        if plain[0] != plain[1] or not same:
             raise ValueError(
                 "warm_start=True needs the network of the earlier fit: set hidden_layer_sizes, "
-                "activation, network and parametrization as they were, or warm_start=False."
+                "activation, frequency_spread, network, n_members and parametrization as they "
+                "were, or warm_start=False."
             )
 
     def build(self, seed: int, weights: dict[str, NDArray] | None) -> ScoreModel:
@@ -60,18 +66,30 @@ class Design:
         ValueError
             When the factory returns no module, or one of the wrong shape.
         """
-        rank = len(self.precision)
-        n_outputs = 1 if self.energy else rank
         stream = _torch.generator(seed, torch.device("cpu"))
         # A factory of the user's may say neither where nor from which stream.
         with torch.device("cpu"), _torch.global_stream:
             torch.default_generator.manual_seed(seed)
-            try:
-                network = self.factory(rank, n_outputs, generator=stream)
-            except TypeError as error:
-                raise refuse(
-                    "network", self.factory, "a factory (n_features, n_outputs, *, generator)"
-                ) from error
+            members = [self._member(stream) for _ in range(self.n_members)]
+        if len({id(member) for member in members}) < len(members):
+            raise refuse("network", self.factory, "a factory of a new module at each call")
+        network = members[0] if self.n_members == 1 else Ensemble(members)
+        if weights is not None:
+            tensors = {name: torch.tensor(w, device="cpu") for name, w in weights.items()}
+            network.load_state_dict(tensors)
+        P = _torch.to_tensor(self.precision, torch.device("cpu"))
+        return ScoreModel(network, P, energy=self.energy)
+
+    def _member(self, stream: torch.Generator) -> nn.Module:
+        """Return one network of the right shape."""
+        rank = len(self.precision)
+        n_outputs = 1 if self.energy else rank
+        try:
+            network = self.factory(rank, n_outputs, generator=stream)
+        except TypeError as error:
+            raise refuse(
+                "network", self.factory, "a factory (n_features, n_outputs, *, generator)"
+            ) from error
         if not isinstance(network, nn.Module):
             raise refuse("network", network, "a factory that returns a torch.nn.Module")
         if any(isinstance(module, WRONG) for module in network.modules()):
@@ -98,8 +116,4 @@ class Design:
                 f"it must return {'one energy' if self.energy else 'one column per feature'} for "
                 f"each row."
             )
-        if weights is not None:
-            tensors = {name: torch.tensor(w, device="cpu") for name, w in weights.items()}
-            network.load_state_dict(tensors)
-        P = _torch.to_tensor(self.precision, torch.device("cpu"))
-        return ScoreModel(network, P, energy=self.energy)
+        return network

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from skscore._validation import flag, integer, option
+from skscore._validation import auto_or, flag, integer, option
 from skscore.estimators._base import NetworkScoreEstimator
 from skscore.objectives import PROJECTIONS, sliced
 
@@ -22,21 +22,35 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
 
     Parameters
     ----------
-    n_projections : int, default=1
-        Directions to each row and step, fewer than 10,000.
+    n_projections : int or "auto", default="auto"
+        Directions to each row and step, fewer than 10,000; "auto" is one, and for up to three
+        features as many as there are. As many as features, with variance reduction, are the unit
+        vectors: then the trace is exact.
     projection : {"rademacher", "gaussian", "sphere"}, default="rademacher"
         Law of the directions; the sphere has radius sqrt(n_features).
     variance_reduction : bool, default=True
         Whether the norm term is ``1/2 ||s||^2`` and not ``1/2 (v' s)^2``.
-    hidden_layer_sizes : sequence of int, default=(128, 128)
+    hidden_layer_sizes : sequence of int, default=(96, 96, 96)
         Units of each hidden layer of the network.
-    activation : {"silu", "softplus", "tanh", "gelu"}, default="silu"
+    activation : {"silu", "softplus", "tanh", "gelu"}, default="softplus"
         Activation of the hidden layers. A kinked one (relu) is refused: the objective needs its
         second derivative.
+    frequency_spread : float or "auto", default="auto"
+        The units of the first hidden layer start with weights multiplied by factors up to this,
+        log-uniform from 1, so that some see fine structure; "auto" is 1 + 7 / n_features, and 1.0
+        switches it off.
     network : callable, default=None
         A factory ``(n_features, n_outputs, *, generator) -> torch.nn.Module`` of a network of
-        your own, rows in and rows out, each row for itself; ``n_outputs`` is 1 for an energy.
-        It replaces `hidden_layer_sizes` and `activation`.
+        your own, rows in and rows out, each row for itself; ``n_outputs`` is 1 for an energy. It
+        is called once for each member.
+        It replaces `hidden_layer_sizes`, `activation` and `frequency_spread`.
+    sigma : float, default=0.0
+        Noise level, in units of the standardised coordinates: the field is that of the data plus
+        noise N(0, sigma^2 I). For rows without a density (discrete, tied or repeated values), on
+        which the objective is unbounded below at sigma 0.
+    n_members : int, default=2
+        Networks whose mean the field is. Each holds out other rows, and one loop trains all.
+        Fits take about as many times longer; more help most where rows are few.
     parametrization : {"score", "energy"}, default="score"
         Whether the network is the field itself, or an energy whose gradient is minus the field:
         then `energy` and MALA are there, and a fit takes several times as long.
@@ -44,13 +58,21 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
         Coordinates u of the network: whitened by the covariance (shrunk when there are fewer than
         ten rows to a column), scaled column by column, or only centred.
     max_iter : int or "auto", default="auto"
-        Passes over the training rows; "auto" is as many as make 3,000 steps.
+        Passes over the training rows; "auto" is as many as make 2,500 steps.
     batch_size : int or "auto", default="auto"
         Rows to a step; "auto" is 256, or all of them where there are fewer.
-    learning_rate_init : float, default=0.004
+    curl_penalty : float, default=10.0
+        Weight of the curl of the field, which every gradient has none of; 0.0 switches it off. The
+        strongest regulariser from ten features up. Not used for an energy, which has no curl.
+    learning_rate : {"adaptive", "constant"}, default="adaptive"
+        Whether the rate falls: at a plateau of the held-out objective, and linearly over the last
+        30 % of the steps.
+    learning_rate_init : float, default=0.006
         Rate of AdamW at its height.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
+    average : bool, default=True
+        Whether the weights are averaged over the last 200 steps, with exponential weights.
     early_stopping : bool, default=True
         Whether rows are held out to choose the weights and the rate. If False all rows are
         trained on, and the weights are those at the end.
@@ -58,9 +80,13 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
         Share of the rows held out; they are never trained on.
     n_iter_no_change : int, default=5
         Checks of the held-out objective (sixty over a full budget) without a gain after which the
-        rate falls to 0.3 of itself, from the best weights; training stops at the fourth time.
+        rate falls to 0.3 of itself, from the best weights; training stops at the fourth time, and
+        at the first with a constant rate.
     tol : float, default=0.0
         What counts as a gain, in the units of `score`.
+    residual_test : bool, default=True
+        Whether the field returns to the Gaussian that it starts from, unless the held-out rows of
+        all members show a gain beyond two standard errors. Needs `early_stopping`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and coordinates of the last fit.
     keep_rows : bool, default=True
@@ -131,22 +157,29 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
     def __init__(
         self,
         *,
-        n_projections=1,
+        n_projections="auto",
         projection="rademacher",
         variance_reduction=True,
-        hidden_layer_sizes=(128, 128),
-        activation="silu",
+        hidden_layer_sizes=(96, 96, 96),
+        activation="softplus",
+        frequency_spread="auto",
         network=None,
+        sigma=0.0,
+        n_members=2,
         parametrization="score",
         standardize="full",
         max_iter="auto",
         batch_size="auto",
-        learning_rate_init=0.004,
+        curl_penalty=10.0,
+        learning_rate="adaptive",
+        learning_rate_init=0.006,
         weight_decay=0.01,
+        average=True,
         early_stopping=True,
         validation_fraction=0.1,
         n_iter_no_change=5,
         tol=0.0,
+        residual_test=True,
         warm_start=False,
         keep_rows=True,
         device="auto",
@@ -158,17 +191,24 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
         self.variance_reduction = variance_reduction
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.frequency_spread = frequency_spread
         self.network = network
+        self.sigma = sigma
+        self.n_members = n_members
         self.parametrization = parametrization
         self.standardize = standardize
         self.max_iter = max_iter
         self.batch_size = batch_size
+        self.curl_penalty = curl_penalty
+        self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
         self.weight_decay = weight_decay
+        self.average = average
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.residual_test = residual_test
         self.warm_start = warm_start
         self.keep_rows = keep_rows
         self.device = device
@@ -178,7 +218,7 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
     @property
     def _constraints(self):
         return {
-            "n_projections": integer(1, 10_000),
+            "n_projections": auto_or(integer(1, 10_000)),
             "projection": option(*sorted(PROJECTIONS)),
             "variance_reduction": flag,
             **super()._constraints,
@@ -187,7 +227,7 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
     def _objective(self):
         return partial(
             sliced,
-            n_projections=int(self.n_projections),
+            n_projections=self.n_projections,
             projection=self.projection,
             variance_reduction=self.variance_reduction,
         )

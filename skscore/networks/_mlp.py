@@ -1,6 +1,7 @@
 """A multilayer perceptron that knows its Jacobian products in closed form.
 
 ``u_k = h_{k-1} W_k + b_k``, ``h_k = f(u_k)``, output ``h_L W + b``; weights are stored (in, out).
+The formulas hold for one network, rows (n, d), and for several with rows (k, n, d), W (k, in, out).
 """
 
 from __future__ import annotations
@@ -11,37 +12,94 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from skscore._autodiff import divergence_by_tangents, fold
 from skscore.networks._activations import ACTIVATIONS
+from skscore.networks._dual import Products
+
+FREQUENCIES = 7  # over n_features: by how much the first layer spreads by itself
+Layer = tuple[Tensor, Tensor]  # W and b
 
 
-class _DualLayer(torch.autograd.Function):
-    """Carry a value and its tangents through one activation, with the backward pass by hand.
+def _affine(h: Tensor, layer: Layer) -> Tensor:
+    W, b = layer
+    return torch.addmm(b, h, W) if W.dim() == 2 else torch.baddbmm(b.unsqueeze(-2), h, W)
 
-    In: z (1 + m, n, h), the products with the weights, value first, and the bias b. Out: the value
-    ``f(u)`` with ``u = z_0 + b``, and the tangents ``f'(u) z_j``, stacked as z is.
-    """
+
+class LayeredNetwork(nn.Module):
+    """Abstract base: a perceptron, or several at once, as a list of layers."""
+
+    activation: str
+
+    @property
+    def layers(self) -> list[Layer]:
+        """W and b of each layer, the last one without an activation."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Evaluate the network, (n, n_features) -> (n, n_outputs)."""
+        f = ACTIVATIONS[self.activation].value
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = f(_affine(x, layer))
+        return _affine(x, last)
+
+    def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the value and ``J v`` for v (m, n, d): primal and tangents in one product."""
+        s, jv, _ = self._products(x, v, None)
+        return s, jv
+
+    def value_and_products(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the value, ``J v``, and ``J' w`` for w (k, d) at the first k rows."""
+        return self._products(x, v, w)
+
+    def _products(self, x: Tensor, v: Tensor, w: Tensor | None):
+        m, parameters = len(v), [p for layer in self.layers for p in layer]
+        rows = fold(torch.cat([x[None], v]))
+        out, adjoint = Products.apply(rows, w, m, ACTIVATIONS[self.activation], *parameters)
+        stacked = out.unflatten(-2, (1 + m, -1)).movedim(-3, 0)
+        return stacked[0], stacked[1:], adjoint
+
+    def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
+        """Return the value and ``tr(A J)``; the metric enters through the last layer."""
+        if torch.is_grad_enabled() and len(self.layers) > 3:
+            return divergence_by_tangents(self, x, metric)  # has a backward pass by hand
+        f = ACTIVATIONS[self.activation].slope
+        *hidden, last = self.layers
+        closing = last[0] if metric is None else last[0] @ metric
+        slopes = []
+        h = x
+        for layer in hidden:
+            h, slope = f(_affine(h, layer))
+            slopes.append(slope)
+        trace = self._trace(slopes, [W for W, _ in hidden], closing)
+        return _affine(h, last), trace.expand(x.shape[:-1])
 
     @staticmethod
-    def forward(ctx, z, b, curve):
-        f, slope, bend = curve(z[0] + b)
-        out = torch.empty_like(z)
-        out[0] = f
-        torch.mul(z[1:], slope, out=out[1:])
-        ctx.save_for_backward(z, slope, bend)
-        return out
+    def _trace(slopes: list[Tensor], weights: list[Tensor], closing: Tensor) -> Tensor:
+        if not slopes:
+            return closing.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True)
+        first = weights[0]
+        if len(slopes) == 1:
+            return (slopes[0] @ (closing * first.mT).sum(dim=-1, keepdim=True)).squeeze(-1)
+        if len(slopes) == 2:
+            M = weights[1] * (closing @ first).mT
+            return ((slopes[0] @ M) * slopes[1]).sum(dim=-1)
+        # Tangents of the identity, (..., n, d, h): the first and the last layer cost no product.
+        t = slopes[0].unsqueeze(-2) * first.unsqueeze(-3)
+        for W, slope in zip(weights[1:], slopes[1:], strict=True):
+            product = (t.flatten(-3, -2) @ W).unflatten(-2, t.shape[-3:-1])
+            t = slope.unsqueeze(-2) * product
+        return torch.einsum("...ndh,...hd->...n", t, closing)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g):
-        z, slope, bend = ctx.saved_tensors
-        into = g * slope
-        into[0].addcmul_((g[1:] * z[1:]).sum(dim=0), bend)
-        return into, into[0].sum(dim=0), None
+    def floats_per_row(self, n_features: int) -> int:
+        """Return about how many numbers `value_and_divergence` holds at once, for one row."""
+        layers = self.layers
+        width = max(W.shape[-1] for W, _ in layers)
+        return 4 * width * (n_features if len(layers) > 3 else 2)
 
 
-class MLP(nn.Module):
+class MLP(LayeredNetwork):
     """Fully connected network, smooth activation, last layer zero at the start.
 
     Parameters
@@ -49,11 +107,15 @@ class MLP(nn.Module):
     n_features, n_outputs : int
         Columns in and out.
     generator : torch.Generator
-        Draws the initial weights: N(0, 1 / fan_in), biases uniform in (-1, 1).
+        Draws the initial weights: N(0, 1 / fan_in), biases uniform in (-2, 2).
     hidden_layer_sizes : sequence of int, default=(128, 128)
         Units of each hidden layer.
-    activation : {"silu", "softplus", "tanh", "gelu"}, default="silu"
+    activation : {"silu", "softplus", "tanh", "gelu"}, default="softplus"
         The function f of the hidden layers.
+    frequency_spread : float or "auto", default="auto"
+        The units of the first hidden layer begin with weights multiplied by a factor that is
+        log-uniform in [1, frequency_spread], so that some see fine structure; "auto" is
+        1 + 7 / n_features, and 1.0 leaves all alike.
 
     Examples
     --------
@@ -70,7 +132,8 @@ class MLP(nn.Module):
         *,
         generator: torch.Generator,
         hidden_layer_sizes: Sequence[int] = (128, 128),
-        activation: str = "silu",
+        activation: str = "softplus",
+        frequency_spread: float | str = "auto",
     ):
         super().__init__()
         self.activation = activation
@@ -81,60 +144,22 @@ class MLP(nn.Module):
             W = torch.empty(fan_in, fan_out, dtype=torch.float32, device="cpu")
             b = torch.empty(fan_out, dtype=torch.float32, device="cpu")
             nn.init.normal_(W, std=1 / math.sqrt(fan_in), generator=generator)
-            nn.init.uniform_(b, -1, 1, generator=generator)
+            nn.init.uniform_(b, -2, 2, generator=generator)
             self.weights.append(nn.Parameter(W))
             self.biases.append(nn.Parameter(b))
+        if hidden_layer_sizes:
+            spread = (
+                1 + FREQUENCIES / n_features
+                if frequency_spread == "auto"
+                else float(frequency_spread)
+            )
+            octaves = torch.empty(sizes[1], dtype=torch.float32, device="cpu")
+            octaves.uniform_(0, math.log(spread), generator=generator)
+            self.weights[0].data *= octaves.exp()
         nn.init.zeros_(self.weights[-1])
         nn.init.zeros_(self.biases[-1])
 
     @property
-    def _hidden(self) -> list[tuple[Tensor, Tensor]]:
-        return list(zip(self.weights, self.biases, strict=True))[:-1]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Evaluate the network, (n, n_features) -> (n, n_outputs)."""
-        f = ACTIVATIONS[self.activation].value
-        for W, b in self._hidden:
-            x = f(torch.addmm(b, x, W))
-        return torch.addmm(self.biases[-1], x, self.weights[-1])
-
-    def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value and ``J v`` for v (m, n, d): primal and tangents in one product."""
-        curve = ACTIVATIONS[self.activation].curve
-        stacked = torch.cat([x[None], v])
-        for W, b in self._hidden:
-            stacked = _DualLayer.apply(stacked @ W, b, curve)
-        out = stacked @ self.weights[-1]
-        return out[0] + self.biases[-1], out[1:]
-
-    def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
-        """Return the value and ``tr(A J)``; the metric enters through the last layer."""
-        f = ACTIVATIONS[self.activation].slope
-        W_out = self.weights[-1]
-        closing = W_out if metric is None else W_out @ metric
-        slopes = []
-        h = x
-        for W, b in self._hidden:
-            h, slope = f(torch.addmm(b, h, W))
-            slopes.append(slope)
-        return torch.addmm(self.biases[-1], h, W_out), self._trace(slopes, closing).expand(len(x))
-
-    def _trace(self, slopes: list[Tensor], closing: Tensor) -> Tensor:
-        first = self.weights[0]
-        if not slopes:
-            return torch.trace(closing)
-        if len(slopes) == 1:
-            return slopes[0] @ (closing * first.T).sum(dim=1)
-        if len(slopes) == 2:
-            M = self.weights[1] * (closing @ first).T
-            return ((slopes[0] @ M) * slopes[1]).sum(dim=1)
-        # Tangents of the identity, (n, d, h): the first and the last layer cost no product.
-        t = slopes[0][:, None, :] * first
-        for W, slope in zip(self.weights[1:-1], slopes[1:], strict=True):
-            t = slope[:, None, :] * (t @ W)
-        return torch.einsum("ndh,hd->n", t, closing)
-
-    def floats_per_row(self, n_features: int) -> int:
-        """Return about how many numbers `value_and_divergence` holds at once, for one row."""
-        width = max(W.shape[1] for W in self.weights)
-        return 4 * width * (n_features if len(self.weights) > 3 else 2)
+    def layers(self) -> list[Layer]:
+        """W and b of each layer."""
+        return list(zip(self.weights, self.biases, strict=True))

@@ -3,9 +3,11 @@
 One file each. An objective never knows whether the field comes from a network or an energy.
 """
 
+from skscore.objectives._curl import curl
 from skscore.objectives._exact import exact
-from skscore.objectives._sliced import PROJECTIONS, sliced
+from skscore.objectives._projections import PROJECTIONS
+from skscore.objectives._sliced import sliced
 
 OBJECTIVES = {"exact": exact, "sliced": sliced}
 
-__all__ = ["OBJECTIVES", "PROJECTIONS", *OBJECTIVES]
+__all__ = ["OBJECTIVES", "PROJECTIONS", "curl", *OBJECTIVES]

@@ -6,9 +6,17 @@ import torch
 from torch import Tensor
 
 from skscore._autodiff import ScoreFn, value_and_divergence
+from skscore.objectives._curl import curl, first_rows, on_all
+from skscore.objectives._sliced import SMALL, sliced
 
 
-def exact(score: ScoreFn, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+def exact(
+    score: ScoreFn,
+    x: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    curl_penalty: float = 0.0,
+) -> Tensor:
     """Return ``tr ds/dx + 1/2 ||s||^2`` per row (Hyvarinen 2005, eq. 4).
 
     Parameters
@@ -18,7 +26,9 @@ def exact(score: ScoreFn, x: Tensor, *, generator: torch.Generator | None = None
     x : Tensor of shape (n, d)
         Rows.
     generator : torch.Generator, optional
-        Not used: there is nothing random in it.
+        Draws the directions of the penalty; without one there is nothing random here.
+    curl_penalty : float, default=0.0
+        Weight of the curl, along one direction, at every second row.
 
     Returns
     -------
@@ -32,5 +42,11 @@ def exact(score: ScoreFn, x: Tensor, *, generator: torch.Generator | None = None
     >>> exact(torch.neg, torch.zeros(1, 3)).tolist()
     [-3.0]
     """
+    if curl_penalty and x.shape[-1] <= SMALL:  # the whole Jacobian costs no more than its parts
+        return sliced(score, x, n_projections="auto", curl_penalty=curl_penalty)
     s, divergence = value_and_divergence(score, x)
-    return divergence + 0.5 * (s * s).sum(dim=1)
+    value = divergence + 0.5 * (s * s).sum(dim=-1)
+    if curl_penalty:
+        penalty = curl(score, first_rows(x), generator=generator)
+        value = value + curl_penalty * on_all(penalty, x.shape[-2])
+    return value

@@ -10,25 +10,22 @@ import math
 import torch
 from torch import Tensor
 
-from skscore._autodiff import ScoreFn, value_and_jvp
+from skscore._autodiff import ScoreFn, unit_directions, value_and_jvp, value_and_products
+from skscore.objectives._curl import asymmetry, first_rows, on_all
+from skscore.objectives._projections import PROJECTIONS
+
+SMALL = 3  # features for which all unit vectors are taken: exact, at about the cost of one slice
 
 
-def _gaussian(shape, generator: torch.Generator | None, like: Tensor) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
-
-
-def _rademacher(shape, generator: torch.Generator | None, like: Tensor) -> Tensor:
-    bits = torch.randint(2, shape, generator=generator, dtype=like.dtype, device=like.device)
-    return bits.mul_(2).sub_(1)
-
-
-def _sphere(shape, generator: torch.Generator | None, like: Tensor) -> Tensor:
-    # Radius sqrt(d), not 1: the norm term of the reduced form needs E[vv'] = I.
-    z = _gaussian(shape, generator, like)
-    return z * (math.sqrt(shape[-1]) / z.norm(dim=-1, keepdim=True))
-
-
-PROJECTIONS = {"gaussian": _gaussian, "rademacher": _rademacher, "sphere": _sphere}
+def _directions(
+    x: Tensor, n_projections: int | str, projection: str, generator, reduced: bool
+) -> tuple[Tensor, bool]:
+    """Return directions, and whether they are an orthogonal basis: then the mean is the trace."""
+    d = x.shape[-1]
+    m = (d if d <= SMALL else 1) if n_projections == "auto" else int(n_projections)
+    if reduced and m >= d:
+        return unit_directions(x) * math.sqrt(d), True
+    return PROJECTIONS[projection]((m, *x.shape), generator, x), False
 
 
 def sliced(
@@ -36,9 +33,10 @@ def sliced(
     x: Tensor,
     *,
     generator: torch.Generator | None = None,
-    n_projections: int = 1,
+    n_projections: int | str = 1,
     projection: str = "rademacher",
     variance_reduction: bool = True,
+    curl_penalty: float = 0.0,
     directions: Tensor | None = None,
 ) -> Tensor:
     """Return ``mean_j [v_j' (ds/dx) v_j] + 1/2 ||s||^2`` per row.
@@ -54,12 +52,15 @@ def sliced(
         Rows.
     generator : torch.Generator
         Draws the directions.
-    n_projections : int, default=1
-        Directions to a row.
+    n_projections : int or "auto", default=1
+        Directions to a row; "auto" is one, and for up to three features as many as there are.
+        As many as features, with variance reduction, are the unit vectors: the trace is exact.
     projection : {"rademacher", "gaussian", "sphere"}, default="rademacher"
         Their law; the sphere has radius sqrt(d).
     variance_reduction : bool, default=True
         Whether the norm term is exact.
+    curl_penalty : float, default=0.0
+        Weight of the curl, which is measured along the same directions.
     directions : Tensor of shape (m, n, d), optional
         Fixed directions in place of random ones.
 
@@ -76,10 +77,20 @@ def sliced(
     >>> sliced(torch.neg, torch.zeros(1, 3), generator=stream).tolist()
     [-3.0]
     """
-    v = directions
+    v, basis = directions, False
     if v is None:
-        v = PROJECTIONS[projection]((n_projections, *x.shape), generator, x)
-    s, jv = value_and_jvp(score, x, v)
+        v, basis = _directions(x, n_projections, projection, generator, variance_reduction)
+    penalty: Tensor | float = 0.0
+    if not curl_penalty:
+        s, jv = value_and_jvp(score, x, v)
+    elif basis:  # J is known whole, and with it J'
+        s, jv = value_and_jvp(score, x, v)
+        size = (jv * jv).mean(dim=0).sqrt()
+        penalty = curl_penalty * asymmetry(jv, jv.transpose(0, -1), size).mean(dim=0)
+    else:
+        s, jv, jtw = value_and_products(score, x, v, first_rows(v[0]))
+        rows = asymmetry(first_rows(jv[0]), jtw, jv[0])
+        penalty = curl_penalty * on_all(rows, x.shape[-2])
     curvature = (v * jv).sum(dim=-1).mean(dim=0)
     norm = (s * s).sum(dim=-1) if variance_reduction else ((v * s).sum(dim=-1) ** 2).mean(dim=0)
-    return curvature + 0.5 * norm
+    return curvature + 0.5 * norm + penalty

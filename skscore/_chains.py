@@ -6,55 +6,34 @@ standardised coordinates u.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from skscore import _torch
 from skscore._affine import AffineMap, Array
-from skscore._model import ScoreModel
+from skscore._autodiff import ScoreFn
+from skscore._base import Spread
 from skscore._validation import integer, optional_callable, real
 from skscore.samplers import SAMPLERS
 
 # eta as a share of d / E|s|^2, the inverse of the mean curvature: small enough that the bias of
 # Langevin's chain is not seen by a classifier; MALA corrects it and can go further.
-CHAIN_PARAMS = ("callback", "init", "n_steps", "step_size")
 STEP = {"langevin": 0.1, "mala": 0.3}
 
 
-@dataclass(frozen=True)
-class Spread:
-    """What the automatic step and the reach of the chains go by, over the training rows.
-
-    Attributes
-    ----------
-    mean_square_score : float
-        ``E|s|^2``.
-    radius : float
-        The largest norm of a row.
-    """
-
-    mean_square_score: float
-    radius: float
-
-    @property
-    def reach(self) -> float:
-        """Beyond this norm a chain is lost: twice the radius, and room where rows are few."""
-        return 2 * self.radius + 4
-
-
 def run_chains(
-    model: ScoreModel,
+    field: ScoreFn,
     affine: AffineMap,
-    rows: NDArray[np.float32] | None,
+    draw_start: Callable[[int, torch.Generator], Tensor],
     spread: Spread,
     sampler: str,
     n_samples: int,
     seed: int,
+    device: torch.device,
     *,
     n_steps: int = 200,
     step_size: float | None = None,
@@ -65,18 +44,21 @@ def run_chains(
 
     Parameters
     ----------
-    model : ScoreModel
-        The field, in coordinates u.
+    field : callable
+        The field, in coordinates u; for MALA with a method `energy`.
     affine : AffineMap
         From X to u.
-    rows : (n, rank) or None
-        Training rows to start from; without them the chains start from the fitted Gaussian.
+    draw_start : callable
+        ``draw_start(size, generator) -> (size, rank)``: where chains start, on `device` and in
+        the dtype that they run in.
     spread : Spread
         Of the training rows.
     sampler : str
         A key of SAMPLERS.
     n_samples, seed : int
         How many rows, and of which stream.
+    device : torch.device
+        Where the streams of noise are drawn.
     n_steps : int, default=200
         Steps of each chain.
     step_size : float, optional
@@ -94,23 +76,19 @@ def run_chains(
     real(high=1e30)("step_size", step_size)
     start = None if init is None else affine.transform(_check_init(init, n_samples, affine))
     reach = spread.reach if start is None else max(spread.reach, 2 * _radius(start))
-    device = model.precision.device
     size = _torch.BLOCK_ROWS
     with _torch.isolated(), _torch.one_thread:
-        field = copy.deepcopy(model).to(torch.float32)
-        known = None if rows is None else _torch.to_tensor(rows, device, torch.float32)
         parts = []
         for block in range(-(-n_samples // size)):
             which = slice(block * size, min((block + 1) * size, n_samples))
             stream = _torch.generator(seed, device, block=block)
-            if start is None:
-                u = _draw_start(field, known, size, stream)
-            else:  # a short last block is filled up, so that each row has its own noise
+            u = draw_start(size, stream)
+            if start is not None:  # a short last block is filled up: each row has its own noise
                 index = np.minimum(np.arange(which.start, which.start + size), n_samples - 1)
-                u = _torch.to_tensor(start[index], device, torch.float32)
+                u = _torch.to_tensor(start[index], device, u.dtype)
 
             u = SAMPLERS[sampler](
-                field,
+                field,  # type: ignore[arg-type]
                 u,
                 generator=stream,
                 step_size=step_size,
@@ -124,12 +102,12 @@ def run_chains(
 
 def _watcher(
     callback: Callable[[int, slice, Array], None] | None, which: slice, affine: AffineMap
-) -> Callable[[int, torch.Tensor], None] | None:
+) -> Callable[[int, Tensor], None] | None:
     """Return the callback of one block: in the units of X, without the rows that fill it up."""
     if callback is None:
         return None
 
-    def watch(step: int, points: torch.Tensor) -> None:
+    def watch(step: int, points: Tensor) -> None:
         there = _torch.to_numpy(points[: which.stop - which.start])
         callback(step, which, affine.inverse_transform(there))
 
@@ -154,13 +132,6 @@ def _check_init(init: ArrayLike, n_samples: int, affine: AffineMap) -> Array:
     return X
 
 
-def _draw_start(
-    field: ScoreModel, rows: torch.Tensor | None, size: int, stream: torch.Generator
-) -> torch.Tensor:
-    device, dtype = field.precision.device, field.precision.dtype
-    if rows is not None:
-        return rows[torch.randint(len(rows), (size,), generator=stream, device=device)]
-    z = torch.randn(size, len(field.precision), generator=stream, device=device, dtype=dtype)
-    return torch.linalg.solve_triangular(
-        torch.linalg.cholesky(field.precision), z, upper=False, left=False
-    )
+def draw_rows(rows: Tensor, size: int, stream: torch.Generator) -> Tensor:
+    """Draw from rows, with replacement."""
+    return rows[torch.randint(len(rows), (size,), generator=stream, device=rows.device)]

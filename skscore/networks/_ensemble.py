@@ -1,0 +1,100 @@
+"""Several networks of one design as one field: their mean.
+
+Rows (n, d) go through every member, and the field is the mean. Rows (k, n, d), as in training, are
+each member's own: nothing is averaged, so that one pass trains all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from skscore._autodiff import floats_per_row as floats_of
+from skscore._autodiff import value_and_divergence, value_and_jvp, value_and_products
+from skscore.networks._mlp import MLP, Layer, LayeredNetwork
+
+
+class _Stack(LayeredNetwork):
+    """Perceptrons of one design, evaluated together: each product is one batched product."""
+
+    def __init__(self, networks: Sequence[MLP]):
+        super().__init__()
+        self.members = nn.ModuleList(networks)
+        self.activation = networks[0].activation
+
+    @property
+    def layers(self) -> list[Layer]:
+        columns = zip(*(network.layers for network in self.members), strict=True)
+        return [
+            (torch.stack([W for W, _ in layer]), torch.stack([b for _, b in layer]))
+            for layer in columns
+        ]
+
+
+class _Loop(nn.Module):
+    """Networks of any kind, one after the other."""
+
+    def __init__(self, networks: Sequence[nn.Module]):
+        super().__init__()
+        self.members = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([f(rows) for f, rows in zip(self.members, x, strict=True)])
+
+
+class Ensemble(nn.Module):
+    """The mean of several networks.
+
+    Parameters
+    ----------
+    networks : sequence of nn.Module
+        Of one design; perceptrons are evaluated together.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]):
+        super().__init__()
+        alike = all(isinstance(network, MLP) for network in networks)
+        self.stack = _Stack(networks) if alike else _Loop(networks)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.stack.members)
+
+    def _each(self, x: Tensor) -> tuple[Tensor, bool]:
+        """Return rows for each member, and whether they are the same rows."""
+        shared = x.dim() == 2
+        return (x.expand(len(self), *x.shape) if shared else x), shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean over the members, or each member's own values."""
+        rows, shared = self._each(x)
+        s = self.stack(rows)
+        return s.mean(dim=0) if shared else s
+
+    def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``s`` and ``J v``."""
+        rows, shared = self._each(x)
+        if not shared:
+            return value_and_jvp(self.stack, rows, v)
+        s, jv = value_and_jvp(self.stack, rows, v.unsqueeze(1).expand(-1, len(self), -1, -1))
+        return s.mean(dim=0), jv.mean(dim=1)
+
+    def value_and_products(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``s``, ``J v``, and ``J' w`` for w at the first rows."""
+        rows, shared = self._each(x)
+        if not shared:
+            return value_and_products(self.stack, rows, v, w)
+        v = v.unsqueeze(1).expand(-1, len(self), -1, -1)
+        s, jv, jw = value_and_products(self.stack, rows, v, w.expand(len(self), *w.shape))
+        return s.mean(dim=0), jv.mean(dim=1), jw.mean(dim=0)
+
+    def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
+        """Return ``s`` and ``tr(A J)``."""
+        rows, shared = self._each(x)
+        s, divergence = value_and_divergence(self.stack, rows, metric)
+        return (s.mean(dim=0), divergence.mean(dim=0)) if shared else (s, divergence)
+
+    def floats_per_row(self, n_features: int) -> int:
+        """Return about how many numbers `value_and_divergence` holds at once, for one row."""
+        return len(self) * floats_of(self.stack, n_features)
