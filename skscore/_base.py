@@ -259,7 +259,7 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             skill=float(gain.mean()),
             skill_error=float(gain.std() / root_n),
             trimmed=float(stats.trim_mean(own, trim)),
-            trimmed_error=float(stats.mstats.trimmed_stde(own, limits=(trim, trim))),
+            trimmed_error=_trimmed_error(own, trim),
         )
 
     def _metric(self, covariance: ArrayLike | None) -> Array:
@@ -325,3 +325,11 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         refuse_oversize(n_samples, self.n_features_in_, "n_samples")
         seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
         return self._sample(n_samples, seed, sampler, sampler_params)
+
+
+def _trimmed_error(values: Array, trim: float) -> float:
+    """Return the standard error of a trimmed mean; of the mean where no row is cut."""
+    n = len(values)
+    if int(trim * n) == 0:
+        return float(values.std() / np.sqrt(max(n - 1, 1)))
+    return float(stats.mstats.trimmed_stde(values, limits=(trim, trim)))

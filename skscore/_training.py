@@ -199,7 +199,8 @@ class _Run:
         left = (1 - step / self.budget) / (1 - DECAY_FROM) if self.plan.adaptive else 1.0
         warm = (step + 1) / min(WARM_UP, self.budget)
         rate = self.plan.learning_rate * min(1.0, left, warm)
-        return rate * DROP ** self.drops[:, None].to(torch.float32)
+        drops = self.drops[:, None].to(torch.float32)
+        return rate * DROP**drops * (drops <= N_DROPS)  # a member that is done stays as it is
 
     def _check(self) -> None:
         """Judge the averaged weights on the held-out rows; keep them, or count against the rate."""

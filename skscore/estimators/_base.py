@@ -69,7 +69,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
     @property
     def _constraints(self) -> dict[str, Check]:
         return {
-            "hidden_layer_sizes": hidden_layer_sizes,
+            "hidden_layer_sizes": auto_or(hidden_layer_sizes),
             "activation": _activation,
             "frequency_spread": auto_or(real(1.0, 1e6, closed=True)),
             "network": optional_callable,
@@ -121,7 +121,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         with _torch.isolated(), _torch.one_thread:
             _torch.keep_freed_memory()
             energy, n_members = self.parametrization == "energy", int(self.n_members)
-            design = Design(self._factory(len(precision)), energy, precision, n_members)
+            design = Design(self._factory(len(precision)), energy, precision, n_members, sigma)
             if not anew:
                 design.refuse_another(self._design)
             model = design.build(seed, None if anew else self._weights())
@@ -162,7 +162,12 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
 
     def _sizes(self, n_features: int) -> tuple[int, ...]:
         """Return the units of each hidden layer."""
+        if isinstance(self.hidden_layer_sizes, str):
+            return self._automatic_sizes(n_features)
         return tuple(int(size) for size in self.hidden_layer_sizes)
+
+    def _automatic_sizes(self, n_features: int) -> tuple[int, ...]:
+        return (96, 96, 96)
 
     def _factory(self, n_features: int) -> Callable[..., nn.Module]:
         if self.network is not None:

@@ -37,12 +37,15 @@ class Design:
         P, of the Gaussian that the network stands over.
     n_members : int
         Networks whose mean the field is.
+    sigma : float
+        The noise level that they were trained at.
     """
 
     factory: Callable[..., nn.Module]
     energy: bool
     precision: Array
     n_members: int = 1
+    sigma: float = 0.0
 
     def refuse_another(self, earlier: Design) -> None:
         """Raise ValueError when a warm start would read the earlier weights as another network."""
@@ -50,12 +53,16 @@ class Design:
             (f.func, f.keywords) if isinstance(f, partial) else f
             for f in (self.factory, earlier.factory)
         ]
-        same = self.energy == earlier.energy and self.n_members == earlier.n_members
+        same = (self.energy, self.n_members, self.sigma) == (
+            earlier.energy,
+            earlier.n_members,
+            earlier.sigma,
+        )
         if plain[0] != plain[1] or not same:
             raise ValueError(
                 "warm_start=True needs the network of the earlier fit: set hidden_layer_sizes, "
-                "activation, frequency_spread, network, n_members and parametrization as they "
-                "were, or warm_start=False."
+                "activation, frequency_spread, network, n_members, sigma and parametrization "
+                "as they were, or warm_start=False."
             )
 
     def build(self, seed: int, weights: dict[str, NDArray] | None) -> ScoreModel:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from skscore._validation import auto_or
 from skscore.estimators._base import NetworkScoreEstimator
 from skscore.objectives import exact
 
 SMALL = 3  # features up to which a third hidden layer costs the exact trace next to nothing
-DEEP, SHALLOW = (96, 96, 96), (96, 96)
 
 
 class ScoreMatchingEstimator(NetworkScoreEstimator):
@@ -24,8 +22,8 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
     Parameters
     ----------
     hidden_layer_sizes : sequence of int or "auto", default="auto"
-        Units of each hidden layer of the network; "auto" is (96, 96, 96) for up to three features
-        and (96, 96) beyond, where the trace of a third layer is no longer next to free.
+        Units of each hidden layer of the network; "auto" is (96, 96, 96), and with the exact trace
+        (96, 96) from four features on: there a third layer would multiply its time.
     activation : {"silu", "softplus", "tanh", "gelu"}, default="softplus"
         Activation of the hidden layers. A kinked one (relu) is refused: the objective needs its
         second derivative.
@@ -49,7 +47,7 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
         Whether the network is the field itself, or an energy whose gradient is minus the field:
         then `energy` and MALA are there, and a fit takes several times as long.
     standardize : {"full", "diag", None}, default="full"
-        Coordinates u of the network: whitened by the covariance (shrunk when there are fewer than
+        Coordinates u of the model: whitened by the covariance (shrunk when there are fewer than
         ten rows to a column), scaled column by column, or only centred.
     max_iter : int or "auto", default="auto"
         Passes over the training rows; "auto" is as many as make 2,500 steps.
@@ -203,15 +201,9 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    @property
-    def _constraints(self):
-        sizes = super()._constraints["hidden_layer_sizes"]
-        return {**super()._constraints, "hidden_layer_sizes": auto_or(sizes)}
-
-    def _sizes(self, n_features):
-        if isinstance(self.hidden_layer_sizes, str):
-            return DEEP if n_features <= SMALL else SHALLOW
-        return super()._sizes(n_features)
+    def _automatic_sizes(self, n_features):
+        sizes = super()._automatic_sizes(n_features)
+        return sizes if n_features <= SMALL else sizes[:2]
 
     def _objective(self):
         return exact

@@ -30,8 +30,9 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
         Law of the directions; the sphere has radius sqrt(n_features).
     variance_reduction : bool, default=True
         Whether the norm term is ``1/2 ||s||^2`` and not ``1/2 (v' s)^2``.
-    hidden_layer_sizes : sequence of int, default=(96, 96, 96)
-        Units of each hidden layer of the network.
+    hidden_layer_sizes : sequence of int or "auto", default="auto"
+        Units of each hidden layer of the network; "auto" is (96, 96, 96), and with the exact trace
+        (96, 96) from four features on: there a third layer would multiply its time.
     activation : {"silu", "softplus", "tanh", "gelu"}, default="softplus"
         Activation of the hidden layers. A kinked one (relu) is refused: the objective needs its
         second derivative.
@@ -55,7 +56,7 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
         Whether the network is the field itself, or an energy whose gradient is minus the field:
         then `energy` and MALA are there, and a fit takes several times as long.
     standardize : {"full", "diag", None}, default="full"
-        Coordinates u of the network: whitened by the covariance (shrunk when there are fewer than
+        Coordinates u of the model: whitened by the covariance (shrunk when there are fewer than
         ten rows to a column), scaled column by column, or only centred.
     max_iter : int or "auto", default="auto"
         Passes over the training rows; "auto" is as many as make 2,500 steps.
@@ -160,7 +161,7 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
         n_projections="auto",
         projection="rademacher",
         variance_reduction=True,
-        hidden_layer_sizes=(96, 96, 96),
+        hidden_layer_sizes="auto",
         activation="softplus",
         frequency_spread="auto",
         network=None,

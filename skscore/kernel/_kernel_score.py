@@ -50,7 +50,7 @@ class KernelScoreEstimator(BaseScoreEstimator):
         Training rows that carry a kernel, drawn at random; "auto" is 300 or five times the root of
         the number of rows, whichever is more. The time of a fit grows with its square.
     standardize : {"full", "diag", None}, default="full"
-        Coordinates u of the kernel: whitened by the covariance (shrunk when there are fewer than
+        Coordinates u of the model: whitened by the covariance (shrunk when there are fewer than
         ten rows to a column), scaled column by column, or only centred.
     random_state : int, RandomState instance or None, default=None
         Draws the components and the folds.

@@ -28,6 +28,7 @@ class Products(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, rows, w, m: int, f: type[Activation], *layers: Tensor):
+        """Evaluate the network, and keep what its backward pass needs."""
         *hidden, W_out, b_out = layers
         saved, slopes = [], []
         h = rows
@@ -58,6 +59,7 @@ class Products(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g, g_adjoint):
+        """Return the gradients of rows, w and the layers: the adjoint's part first."""
         w, *rest = ctx.saved_tensors
         layers, saved = rest[: ctx.n_layers], rest[ctx.n_layers :]
         *hidden, W_out, _ = layers

@@ -51,6 +51,14 @@ class Ensemble(nn.Module):
     ----------
     networks : sequence of nn.Module
         Of one design; perceptrons are evaluated together.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skscore.networks import MLP, Ensemble
+    >>> stream = torch.Generator().manual_seed(0)
+    >>> Ensemble([MLP(2, 2, generator=stream) for _ in range(3)])(torch.ones(1, 2)).shape
+    torch.Size([1, 2])
     """
 
     def __init__(self, networks: Sequence[nn.Module]):

@@ -14,6 +14,7 @@ from skscore.datasets import GaussianMixture
 
 X = GaussianMixture.random().sample(600, random_state=0)
 NETWORKS = ["sliced", "sliced-deep", "exact-energy", "exact-network", "exact-gelu"]
+NETWORKS += ["sliced-ensemble", "exact-members-energy", "sliced-sigma"]
 NUMBERS = (type(None), bool, int, float, str)
 
 
@@ -86,7 +87,7 @@ def on_cpu(fitted, monkeypatch):
 class TestWithCuda:
     pytestmark = gpu
 
-    @pytest.mark.parametrize("variant", [name for name in VARIANTS if not name.startswith("kde")])
+    @pytest.mark.parametrize("variant", [name for name in VARIANTS if not name.startswith("k")])
     def test_the_same_weights_give_the_same_field(self, variant, monkeypatch):
         fitted = clone(VARIANTS[variant]).set_params(device="cuda", random_state=0).fit(X)
         assert next(fitted._model.parameters()).is_cuda

@@ -14,7 +14,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
 from variants import VARIANTS, small_network
 
-from skscore import KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore import (
+    KDEScoreBaseline,
+    KernelScoreEstimator,
+    ScoreMatchingEstimator,
+    SlicedScoreEstimator,
+)
 from skscore.datasets import GaussianMixture
 from skscore.metrics import hyvarinen_rows
 
@@ -111,7 +116,9 @@ def test_a_refit_forgets_the_names():
     assert not hasattr(estimator, "feature_names_in_")
 
 
-@pytest.mark.parametrize("cls", [KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator])
+@pytest.mark.parametrize(
+    "cls", [KDEScoreBaseline, KernelScoreEstimator, ScoreMatchingEstimator, SlicedScoreEstimator]
+)
 def test_the_html_links_to_the_documentation(cls):
     link = f"https://skscore.readthedocs.io/en/latest/api/skscore.{cls.__name__}.html"
     for html in (cls()._repr_html_(), estimator_html_repr(make_pipeline(StandardScaler(), cls()))):
@@ -175,11 +182,12 @@ def test_energy_is_there_where_the_model_has_one(cls):
         np.testing.assert_allclose(-slope, fitted.score_samples(X)[:, j], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("variant", ["kde", "sliced", "exact-energy"])
+@pytest.mark.parametrize("variant", ["kde", "kernel-numbers", "sliced", "exact-energy"])
 def test_score_details(variant):
     fitted = clone(VARIANTS[variant]).fit(X)
     details = fitted.score_details(X)
-    assert list(vars(details)) == ["value", "standard_error", "skill", "skill_error"]
+    names = ["value", "standard_error", "skill", "skill_error", "trimmed", "trimmed_error"]
+    assert list(vars(details)) == names
     assert all(type(value) is float for value in vars(details).values())
     assert details.value == fitted.score(X)
     # By hand: the Gaussian with the training moments, at the training rows, has exactly d / 2.

@@ -14,11 +14,12 @@ LAYERS = (
     "_affine _callbacks _torch datasets metrics noise _autodiff _integrate _adamw",
     "_validation networks objectives samplers density",
     "_base _model _training",
+    "_chains",
     "estimators kernel compose latent",
     "io plotting testing",
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
-SHELLS = {"estimators", "kernel", "compose", "latent", "io"}
+SHELLS = {"estimators", "kernel", "compose", "latent", "io", "_chains"}
 TORCH = {"_autodiff", "_integrate", "_adamw", "_model", "_training"}
 TORCH |= {"noise", "networks", "objectives", "samplers", "density"}
 NO_TORCH = {"datasets", "metrics", "exceptions", "_affine", "_validation", "_base", "_callbacks"}
@@ -137,6 +138,7 @@ TWINS = {
     "sibling-low": ("samplers._mala", "from skscore.networks import MLP", "not below"),
     "sibling-relative": ("kernel._kde", "from ..estimators._base import x", "not below"),
     "sibling-package": ("kernel", "from .. import estimators", "not below"),
+    "sibling-chains": ("_base", "def f():\n    import skscore._chains", "not below"),
     "sibling-training": ("_training", "from skscore._model import ScoreModel", "not below"),
     "door": ("_training", "from skscore import _torch", "goes through the door"),
     "door-late": ("_model", "def f():\n    from skscore._torch import to_numpy", "the door"),

@@ -29,7 +29,17 @@ def test_variant_keeps_the_contract(variant, check):
     CHECKS[check](VARIANTS[variant])
 
 
-FRESH = ["kde", "sliced", "exact", "exact-energy", "exact-network", "exact-linear-network"]
+FRESH = [
+    "kde",
+    "kernel-numbers",
+    "sliced",
+    "exact",
+    "exact-energy",
+    "exact-network",
+    "exact-linear-network",
+    "sliced-ensemble",
+    "sliced-one",
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +49,7 @@ def changed_by_the_first_fit():
 import json, sys
 import skscore.estimators, skscore.kernel, skscore._torch
 from skscore import testing
-from variants import VARIANTS, linear_network
-linear = VARIANTS["exact-network"].get_params() | {"network": linear_network}
-VARIANTS["exact-linear-network"] = type(VARIANTS["exact-network"])(**linear)
+from variants import VARIANTS
 changed = {}
 for name in sys.argv[1:]:
     before = testing.global_state()

@@ -2,7 +2,12 @@
 
 import torch
 
-from skscore import KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore import (
+    KDEScoreBaseline,
+    KernelScoreEstimator,
+    ScoreMatchingEstimator,
+    SlicedScoreEstimator,
+)
 
 
 class Plain(torch.nn.Module):
@@ -31,7 +36,7 @@ def linear_network(n_features, n_outputs, *, generator):
 
 
 def _small(cls, **params):
-    return cls(**{"max_iter": 3, "hidden_layer_sizes": (16, 16)} | params)
+    return cls(**{"max_iter": 3, "hidden_layer_sizes": (16, 16), "n_members": 1} | params)
 
 
 def _sliced(**params):
@@ -47,23 +52,40 @@ VARIANTS = {
     "kde-float": KDEScoreBaseline(bandwidth=1.0),
     "kde-cv": KDEScoreBaseline(bandwidth="cv"),
     "kde-silverman": KDEScoreBaseline(bandwidth="silverman"),
+    "kernel": KernelScoreEstimator(),
+    "kernel-numbers": KernelScoreEstimator(bandwidth=1.0, alpha=1e-3),
+    "kernel-few": KernelScoreEstimator(alpha=0.01, n_components=20, standardize="diag"),
     "sliced": SlicedScoreEstimator(max_iter=3),
+    "sliced-one": _sliced(n_projections=1),
     "sliced-four": _sliced(n_projections=4),
     "sliced-deep": _sliced(hidden_layer_sizes=(16, 16, 16)),
-    "sliced-gaussian": _sliced(projection="gaussian"),
-    "sliced-sphere": _sliced(projection="sphere"),
-    "sliced-plain": _sliced(variance_reduction=False),
+    "sliced-gaussian": _sliced(n_projections=1, projection="gaussian"),
+    "sliced-sphere": _sliced(n_projections=1, projection="sphere"),
+    "sliced-unreduced": _sliced(n_projections=2, variance_reduction=False),
     "sliced-centred": _sliced(standardize=None),
     "sliced-diag": _sliced(standardize="diag"),
     "sliced-warm": _sliced(warm_start=True),
     "sliced-all-rows": _sliced(early_stopping=False),
+    "sliced-ensemble": _sliced(n_members=3),
+    "sliced-sigma": _sliced(sigma=0.3),
+    "sliced-plain": _sliced(
+        curl_penalty=0.0,
+        frequency_spread=1.0,
+        learning_rate="constant",
+        average=False,
+        residual_test=False,
+    ),
     "exact": ScoreMatchingEstimator(max_iter=3),
+    "exact-members-energy": _exact(
+        parametrization="energy", hidden_layer_sizes=(8, 8), n_members=2
+    ),
     "exact-energy": _exact(parametrization="energy", hidden_layer_sizes=(8, 8)),
     "exact-deep": _exact(hidden_layer_sizes=(16, 16, 16)),
     "exact-linear": _exact(hidden_layer_sizes=()),
     "exact-network": _exact(network=small_network),
+    "exact-linear-network": _exact(network=linear_network, n_members=2),
     "exact-no-rows": _exact(keep_rows=False),
-    "exact-softplus": _exact(activation="softplus"),
+    "exact-silu": _exact(activation="silu"),
     "exact-tanh": _exact(activation="tanh"),
     "exact-gelu": _exact(activation="gelu"),
 }

@@ -11,12 +11,18 @@ import pytest
 import torch
 
 import skscore
-from skscore import KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore import (
+    KDEScoreBaseline,
+    KernelScoreEstimator,
+    ScoreMatchingEstimator,
+    SlicedScoreEstimator,
+)
 
 # No early stopping: it may return to the Gaussian of the start, and then a test of the network
 # would test nothing.
 NET = {
     "hidden_layer_sizes": (16, 16),
+    "n_members": 1,
     "max_iter": 4,
     "batch_size": 32,
     "learning_rate_init": 0.02,
@@ -31,15 +37,18 @@ ESTIMATORS = {
     "kde-silverman": (KDEScoreBaseline, KDE | {"bandwidth": "silverman"}),
     "kde-cv": (KDEScoreBaseline, KDE | {"bandwidth": "cv"}),
     "kde-number": (KDEScoreBaseline, KDE | {"bandwidth": 0.5}),
+    "kernel": (KernelScoreEstimator, {"random_state": 0}),
+    "kernel-numbers": (KernelScoreEstimator, {"bandwidth": 1.0, "alpha": 0.01, "random_state": 0}),
     "sliced": (SlicedScoreEstimator, NET),
     "exact": (ScoreMatchingEstimator, NET),
     "energy": (ScoreMatchingEstimator, NET | {"parametrization": "energy"}),
+    "members": (SlicedScoreEstimator, NET | {"n_members": 2}),
 }
 
 
-@pytest.fixture(params=["kde", "sliced", "exact"])
+@pytest.fixture(params=["kde", "kernel", "sliced", "exact"])
 def make(request):
-    """Make an estimator of one of the three classes, with other parameters if given."""
+    """Make an estimator of one of the four classes, with other parameters if given."""
     return _maker(request.param)
 
 

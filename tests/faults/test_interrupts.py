@@ -86,6 +86,10 @@ class Interrupting(MLP):
         self._count()
         return super().value_and_jvp(x, v)
 
+    def value_and_products(self, x, v, w):
+        self._count()
+        return super().value_and_products(x, v, w)
+
     def value_and_divergence(self, x, metric=None):
         self._count()
         return super().value_and_divergence(x, metric)

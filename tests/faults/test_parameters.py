@@ -9,7 +9,12 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from skscore import KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore import (
+    KDEScoreBaseline,
+    KernelScoreEstimator,
+    ScoreMatchingEstimator,
+    SlicedScoreEstimator,
+)
 from skscore.exceptions import DivergenceError
 from skscore.networks import MLP
 
@@ -44,17 +49,24 @@ BAD_SIZES = [(0,), (-3,), (8, 0), (2.5,), ("8",), (None,), (True,), ((8, 8),)]
 NET = {
     "hidden_layer_sizes": [*BAD_SIZES, 8, "88", None, NAN, np.ones((2, 2), dtype=int)],
     "activation": ["relu", "leaky_relu", "SiLU", None, torch.tanh, *NOT_A_WORD],
+    "frequency_spread": [0.99, *NOT_POSITIVE, "Auto", 1e300],
     "network": BAD_NETWORKS,
+    "sigma": without(NOT_POSITIVE, 0),
+    "n_members": [*NOT_A_COUNT, 1000, "auto"],
     "parametrization": [*NOT_A_WORD, None],
     "standardize": NOT_A_WORD,
     "max_iter": [*NOT_A_COUNT, "scott", "Auto"],
     "batch_size": [*NOT_A_COUNT, -5, 2.5, "Auto"],
+    "curl_penalty": without(NOT_POSITIVE, 0),
+    "learning_rate": [*NOT_A_WORD, None, 0.01],
     "learning_rate_init": NOT_POSITIVE,
     "weight_decay": without(NOT_POSITIVE, 0),
+    "average": NOT_A_FLAG,
     "early_stopping": NOT_A_FLAG,
     "validation_fraction": [*NOT_POSITIVE, 1, 1.0, 1.5],
     "n_iter_no_change": NOT_A_COUNT,
     "tol": without(NOT_POSITIVE, 0),
+    "residual_test": NOT_A_FLAG,
     "warm_start": NOT_A_FLAG,
     "keep_rows": NOT_A_FLAG,
     "device": ["cuda:99", "tpu9", "", None, 0, torch.device("cpu"), "meta", np.array(["cpu"] * 2)],
@@ -69,9 +81,16 @@ TABLE = {
         "bandwidth": [*NOT_POSITIVE, "nope", "Scott", 1e300, 1e-300],
         "device": NET["device"],
     },
+    KernelScoreEstimator: {
+        "bandwidth": [*NOT_POSITIVE, "nope", "scott", 1e300, 1e-300],
+        "alpha": [*NOT_POSITIVE, "nope", -1e-9],
+        "n_components": [*NOT_A_COUNT, "cv"],
+        "standardize": NOT_A_WORD,
+        "random_state": NET["random_state"],
+    },
     SlicedScoreEstimator: NET
     | {
-        "n_projections": NOT_A_COUNT,
+        "n_projections": [*NOT_A_COUNT, "Auto"],
         "projection": [*NOT_A_WORD, None],
         "variance_reduction": NOT_A_FLAG,
     },
@@ -87,7 +106,7 @@ CASES = [
 
 @pytest.mark.parametrize(("cls", "name", "value"), CASES)
 def test_a_bad_value_is_refused_at_fit_by_the_parameters_name(cls, name, value, X):
-    few = {} if cls is KDEScoreBaseline else {"max_iter": 2}
+    few = {"max_iter": 2} if "max_iter" in TABLE[cls] else {}
     estimator = cls(**few | {name: value})  # the constructor keeps whatever it is given
     with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b") as caught:
         estimator.fit(X)
@@ -116,6 +135,11 @@ GOOD = {
     "numpy floats": {"learning_rate_init": np.float32(0.01), "weight_decay": np.float64(0)},
     "whole numbers as rates": {"weight_decay": 1, "tol": 1},
     "numpy flags": {"early_stopping": np.bool_(True), "keep_rows": np.False_},
+    "more numpy flags": {"average": np.bool_(False), "residual_test": np.False_},
+    "numpy numbers": {"n_members": np.int8(2), "sigma": np.float32(0.3)},
+    "whole numbers": {"sigma": 1, "frequency_spread": 1, "curl_penalty": np.int8(100)},
+    "a member and all": {"n_members": 70, "early_stopping": True, "hidden_layer_sizes": (4,)},
+    "a constant rate": {"learning_rate": "constant", "average": False},
     "an array of sizes": {"hidden_layer_sizes": np.array([8, 4])},
     "a list of sizes": {"hidden_layer_sizes": [8]},
     "no hidden layer": {"hidden_layer_sizes": ()},
@@ -203,12 +227,14 @@ def test_a_diverging_fit_keeps_the_last_good_weights(make_kind, X):
     def network(n_features, n_outputs, *, generator):
         return Failing(n_features, n_outputs, generator=generator, hidden_layer_sizes=(16, 16))
 
-    failed = make_kind("exact", network=network, batch_size=60, max_iter=8)
+    # Without the penalty the objective asks for the divergence, whatever the number of columns.
+    beside = {"network": network, "batch_size": 60, "max_iter": 8, "curl_penalty": 0.0}
+    failed = make_kind("exact", **beside)
     with pytest.raises(DivergenceError, match="diverged at step 4:"):
         failed.fit(X)
     assert failed.n_iter_ == 3
     Failing.epochs = -100
-    whole = make_kind("exact", network=network, batch_size=60, max_iter=8).fit(X)
+    whole = make_kind("exact", **beside).fit(X)
     np.testing.assert_array_equal(failed.loss_curve_, whole.loss_curve_[:3])
     untrained = make_kind("exact", max_iter=1, learning_rate_init=1e-12).fit(X).score_samples(X)
     assert np.abs(failed.score_samples(X) - untrained).max() > 0.01

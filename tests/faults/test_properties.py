@@ -8,7 +8,12 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from skscore import KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore import (
+    KDEScoreBaseline,
+    KernelScoreEstimator,
+    ScoreMatchingEstimator,
+    SlicedScoreEstimator,
+)
 from skscore.exceptions import DataWarning, DivergenceError, SamplingWarning
 
 COMMON = settings(
@@ -19,6 +24,7 @@ COMMON = settings(
 )
 SMALL = {
     "hidden_layer_sizes": (8, 8),
+    "n_members": 1,
     "max_iter": 3,
     "batch_size": 16,
     "learning_rate_init": 0.02,
@@ -29,9 +35,12 @@ MAKERS = {
     "kde": KDEScoreBaseline,
     "kde-cv": lambda: KDEScoreBaseline("cv"),
     "kde-number": lambda: KDEScoreBaseline(0.5),
+    "kernel": lambda: KernelScoreEstimator(random_state=0),
+    "kernel-none": lambda: KernelScoreEstimator(alpha=0.1, standardize=None, random_state=0),
     "sliced": lambda: SlicedScoreEstimator(**SMALL),
     "exact": lambda: ScoreMatchingEstimator(**SMALL | {"early_stopping": True}),
     "energy": lambda: ScoreMatchingEstimator(**SMALL | {"parametrization": "energy"}),
+    "members": lambda: SlicedScoreEstimator(**SMALL | {"n_members": 2, "sigma": 0.2}),
     "diag": lambda: ScoreMatchingEstimator(**SMALL | {"standardize": "diag"}),
     "none": lambda: SlicedScoreEstimator(**SMALL | {"standardize": None}),
 }
@@ -207,7 +216,12 @@ VALUES = st.one_of(
 X = np.random.RandomState(5).normal(size=(24, 2))
 PARAMETERS = [
     (cls, name)
-    for cls in (KDEScoreBaseline, SlicedScoreEstimator, ScoreMatchingEstimator)
+    for cls in (
+        KDEScoreBaseline,
+        KernelScoreEstimator,
+        SlicedScoreEstimator,
+        ScoreMatchingEstimator,
+    )
     for name in sorted(cls().get_params())
     if cls is not ScoreMatchingEstimator or name in ("standardize", "learning_rate_init", "device")
 ]
@@ -217,7 +231,7 @@ PARAMETERS = [
 @settings(COMMON, max_examples=50)
 @given(value=VALUES)
 def test_any_parameter_fits_or_is_refused_by_its_name(cls, name, value):
-    base = {} if cls is KDEScoreBaseline else SMALL
+    base = {name: v for name, v in SMALL.items() if name in cls().get_params()}
     if name == "max_iter":  # these two work, and take their time
         assume(not isinstance(value, int | str) or value not in ("auto", 10**400))
     estimator = cls(**base | {name: value})

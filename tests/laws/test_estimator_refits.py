@@ -10,7 +10,12 @@ import pytest
 import torch
 from scipy import stats
 
-from skscore import KDEScoreBaseline, ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore import (
+    KDEScoreBaseline,
+    KernelScoreEstimator,
+    ScoreMatchingEstimator,
+    SlicedScoreEstimator,
+)
 from skscore.datasets import GaussianMixture
 from skscore.exceptions import DataWarning
 from skscore.objectives import exact
@@ -18,6 +23,7 @@ from skscore.objectives import exact
 ALPHA = 1e-6
 FAST = {
     "hidden_layer_sizes": (16,),
+    "n_members": 1,
     "max_iter": 8,
     "batch_size": 50,
     "early_stopping": False,
@@ -27,15 +33,20 @@ REFITS = {
     "exact": ScoreMatchingEstimator(**FAST),
     "exact, diag": ScoreMatchingEstimator(standardize="diag", **FAST),
     "energy": ScoreMatchingEstimator(parametrization="energy", **FAST),
+    "members": ScoreMatchingEstimator(**FAST | {"n_members": 2}),
+    "sigma": ScoreMatchingEstimator(sigma=0.3, **FAST),
     "sliced": SlicedScoreEstimator(**FAST),
     "sliced, diag": SlicedScoreEstimator(standardize="diag", **FAST),
     "kde": KDEScoreBaseline(),
     "kde, silverman": KDEScoreBaseline("silverman"),
     "kde, cv": KDEScoreBaseline("cv"),
+    "kernel": KernelScoreEstimator(n_components=40, random_state=0),
+    "kernel, diag": KernelScoreEstimator(n_components=40, standardize="diag", random_state=0),
 }
 SHIFTS_ONLY = {
     "exact, None": ScoreMatchingEstimator(standardize=None, **FAST),
     "kde, number": KDEScoreBaseline(0.8),
+    "kernel, None": KernelScoreEstimator(n_components=40, standardize=None, random_state=0),
 }
 
 
@@ -72,21 +83,44 @@ def test_a_shift_changes_nothing(name, shift):
     assert gap({**REFITS, **SHIFTS_ONLY}[name], 1.0, shift) < 1e-3
 
 
+@pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize(("early_stopping", "n_seen"), [(True, 240), (False, 300)])
-def test_a_fit_never_trains_on_the_rows_it_holds_out(early_stopping, n_seen):
+def test_a_fit_never_trains_on_the_rows_it_holds_out(early_stopping, n_seen, n_members):
     seen = []
 
     class Spied(ScoreMatchingEstimator):
         def _objective(self):
-            def objective(score, x, *, generator):
-                seen.append(x.clone())
+            def objective(score, x, *, generator, curl_penalty):
+                seen.append(x.view(n_members, -1, x.shape[-1]).clone())
                 return exact(score, x)
 
             return objective
 
     changes = {"early_stopping": early_stopping, "validation_fraction": 0.2, "batch_size": 30}
-    Spied(**{**FAST, **changes}).fit(hills())
-    assert len(torch.cat(seen).unique(dim=0)) == n_seen
+    Spied(**{**FAST, **changes, "n_members": n_members}).fit(hills())
+    of_members = [rows.unique(dim=0) for rows in torch.cat(seen, dim=1)]
+    assert [len(rows) for rows in of_members] == [n_seen] * n_members
+    # Each holds out rows of its own: together they leave nothing out.
+    assert len(torch.cat(of_members).unique(dim=0)) == (240 if n_seen == n_members * 240 else 300)
+
+
+@pytest.mark.parametrize(
+    ("n", "n_members", "share", "size"), [(300, 3, 0.2, 60), (50, 10, 0.1, 5), (10, 3, 0.5, 5)]
+)
+def test_members_hold_out_rows_of_their_own_while_there_are_enough(n, n_members, share, size):
+    U = np.arange(float(n))[:, None]
+    est = ScoreMatchingEstimator(n_members=n_members, validation_fraction=share)
+    train, held_out = est._split(U, np.random.default_rng(0))
+    assert train.shape == (n_members, n - size, 1)
+    assert held_out.shape == (n_members, size, 1)
+    for some, others in zip(train, held_out, strict=True):
+        assert sorted(np.concatenate([some, others])[:, 0]) == U[:, 0].tolist()
+    assert len(np.unique(held_out)) == min(n, n_members * size)
+    alone = ScoreMatchingEstimator(n_members=1, validation_fraction=share)
+    for part, rows in zip(
+        alone._split(U, np.random.default_rng(0)), (train, held_out), strict=True
+    ):
+        np.testing.assert_array_equal(part, rows[0])
 
 
 # Samples ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import nn
 from skscore import _autodiff
 from skscore._autodiff import divergence_by_tangents, value_and_divergence, value_and_jvp
 from skscore.networks import ACTIVATIONS, MLP, NETWORKS
-from skscore.networks._mlp import _DualLayer
+from skscore.networks._dual import Products
 
 D = 4
 DEPTHS = [(), (7,), (7, 5), (6, 7, 5)]
@@ -138,30 +138,47 @@ def test_activations_equal_autograd(name):
     torch.testing.assert_close(f.curve(far)[2], torch.zeros_like(far), rtol=0, atol=1e-13)
 
 
-class ForgetsTheBend(_DualLayer):
+class ForgetsTheBend(Products):
     """A twin of the hand-written backward that leaves out f''."""
 
     @staticmethod
-    def backward(ctx, g):
-        _, slope, _ = ctx.saved_tensors
-        into = g * slope
-        return into, into[0].sum(dim=0), None
+    def forward(ctx, rows, w, m, f, *layers):
+        class Straight(f):
+            @staticmethod
+            def curve(u):
+                value, slope, bend = f.curve(u)
+                return value, slope, torch.zeros_like(bend)
+
+        return Products.forward(ctx, rows, w, m, Straight, *layers)
 
 
-def gradcheck(layer, activation):
-    stream = torch.Generator().manual_seed(0)
-    z = torch.randn(3, 4, 5, generator=stream, dtype=torch.float64, requires_grad=True)
-    b = torch.randn(5, generator=stream, dtype=torch.float64, requires_grad=True)
-    curve = ACTIVATIONS[activation].curve
-    return torch.autograd.gradcheck(
-        lambda z, b: layer.apply(z, b, curve), (z, b), raise_exception=False
-    )
+def gradcheck(products, activation, sizes=(5, 3), members=(), k=2, with_w=True):
+    """Check value, J v and J' w by every input at once: rows, w, W and b."""
+    stream, m, n = torch.Generator().manual_seed(0), 2, 3
+
+    def draw(*shape):
+        z = torch.randn(*members, *shape, generator=stream, dtype=torch.float64)
+        return z.requires_grad_()
+
+    widths = [D, *sizes, 2]
+    layers = [p for i, o in itertools.pairwise(widths) for p in (draw(i, o), draw(o))]
+    rows, w = draw((1 + m) * n, D), draw(k, 2) if with_w else None
+
+    def outputs(rows, w, *layers):
+        out, adjoint = products.apply(rows, w, m, ACTIVATIONS[activation], *layers)
+        return (out, adjoint) if with_w else out
+
+    return torch.autograd.gradcheck(outputs, (rows, w, *layers), raise_exception=False)
 
 
+@pytest.mark.parametrize("with_w", [True, False], ids=["products", "value and jvp"])
+@pytest.mark.parametrize("members", [(), (2,)], ids=["one", "two members"])
+@pytest.mark.parametrize("sizes", [(), (5,), (5, 3)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_backward_by_hand(activation):
-    assert gradcheck(_DualLayer, activation)
-    assert not gradcheck(ForgetsTheBend, activation)
+def test_backward_by_hand(activation, sizes, members, with_w):
+    case = {"sizes": sizes, "members": members, "with_w": with_w}
+    assert gradcheck(Products, activation, **case)
+    assert gradcheck(ForgetsTheBend, activation, **case) == (sizes == ())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -185,7 +202,7 @@ def test_a_new_network_is_zero_but_its_gradient_is_not(name, n_outputs, x):
     assert any(p.grad.abs().max() > 0 for p in network.parameters())
 
 
-@pytest.mark.parametrize("hidden", [False, True], ids=["closed jvp", "forward mode"])
+@pytest.mark.parametrize("hidden", [False, True], ids=["closed jvp", "reverse mode"])
 @pytest.mark.parametrize("A", [None, metric()], ids=["identity", "metric"])
 @pytest.mark.parametrize("size", [1, 3, D])
 def test_blocks_of_tangents_add_up(size, A, hidden, x, woken, jacobian, monkeypatch):

@@ -1,0 +1,159 @@
+"""From the parameters of an estimator to its training: what arrives, and what the defaults are."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from skscore import ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore._training import Plan
+from skscore.estimators import _base
+from skscore.objectives import exact, sliced
+
+BOTH = pytest.mark.parametrize("cls", [SlicedScoreEstimator, ScoreMatchingEstimator])
+X = np.random.default_rng(0).standard_normal((2000, 10))
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """Fit without a training, and return what it would be called with."""
+
+    def plan(estimator, rows=X):
+        seen = {}
+
+        def fit_score(model, x, x_held_out, objective, plan, *, generator, history, on_epoch):
+            seen.update(model=model, x=x, held_out=x_held_out, objective=objective, plan=plan)
+
+        monkeypatch.setattr(_base, "fit_score", fit_score)
+        estimator.fit(rows)
+        return seen
+
+    return plan
+
+
+def members_of(seen):
+    network = seen["model"].network
+    return list(network.stack.members) if hasattr(network, "stack") else [network]
+
+
+DEFAULT = Plan(
+    n_epochs=358,  # 2,500 steps, seven to an epoch of 1,800 rows
+    batch_size=256,
+    learning_rate=0.006,
+    weight_decay=0.01,
+    n_iter_no_change=5,
+    tol=0.0,
+    adaptive=True,
+    average=True,
+    residual_test=True,
+    sigma=0.0,
+)
+
+
+@BOTH
+def test_the_default_plan(cls, planned):
+    seen = planned(cls())
+    assert seen["plan"] == DEFAULT
+    assert seen["x"].shape == (2, 1800, 10)
+    assert seen["held_out"].shape == (2, 200, 10)
+    assert len(members_of(seen)) == 2
+    assert all(member.activation == "softplus" for member in members_of(seen))
+    few = planned(cls(), X[:50])["plan"]
+    assert (few.n_epochs, few.batch_size) == (2500, 45)
+
+
+SWITCHES = {
+    "max_iter": (3, {"n_epochs": 3}),
+    "batch_size": (100, {"batch_size": 100, "n_epochs": 139}),
+    "learning_rate": ("constant", {"adaptive": False}),
+    "learning_rate_init": (0.1, {"learning_rate": 0.1}),
+    "weight_decay": (0.2, {"weight_decay": 0.2}),
+    "average": (False, {"average": False}),
+    "residual_test": (False, {"residual_test": False}),
+    "n_iter_no_change": (9, {"n_iter_no_change": 9}),
+    "tol": (0.5, {"tol": 0.5}),
+    "sigma": (0.4, {"sigma": 0.4}),
+    "curl_penalty": (1.0, {}),
+    "n_members": (1, {}),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("name", SWITCHES)
+def test_each_switch_changes_its_own_part_of_the_plan(cls, name, planned):
+    value, change = SWITCHES[name]
+    assert asdict(planned(cls(**{name: value}))["plan"]) == asdict(DEFAULT) | change
+
+
+@BOTH
+def test_the_objective_and_its_penalty(cls, planned):
+    for params, penalty in (({}, 10.0), ({"curl_penalty": 3}, 3.0), ({"curl_penalty": 0}, 0.0)):
+        objective = planned(cls(**params))["objective"]
+        assert objective.keywords["curl_penalty"] == penalty
+        assert objective.func is (exact if cls is ScoreMatchingEstimator else sliced)
+    energy = planned(cls(parametrization="energy", curl_penalty=3.0))["objective"]
+    assert energy.keywords["curl_penalty"] == 0.0  # it has no curl
+
+
+def test_the_directions_reach_the_objective(planned):
+    params = {"n_projections": 3, "projection": "sphere", "variance_reduction": False}
+    assert planned(SlicedScoreEstimator(**params))["objective"].keywords == params | {
+        "curl_penalty": 10.0
+    }
+    assert planned(SlicedScoreEstimator())["objective"].keywords["n_projections"] == "auto"
+
+
+@BOTH
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 10])
+def test_the_default_sizes(cls, d, planned):
+    deep = cls is SlicedScoreEstimator or d <= 3
+    for member in members_of(planned(cls(), X[:, :d])):
+        widths = tuple(W.shape[1] for W in member.weights)
+        assert widths == (*((96, 96, 96) if deep else (96, 96)), d)
+    asked = members_of(planned(cls(hidden_layer_sizes=(5, 4)), X[:, :d]))
+    assert all(tuple(W.shape[1] for W in member.weights) == (5, 4, d) for member in asked)
+
+
+@BOTH
+def test_the_spread_reaches_the_first_layer(cls, planned):
+    first = {
+        spread: [m.weights[0].data for m in members_of(planned(cls(**kept)))]
+        for spread in ("auto", 1.0, 50.0)
+        for kept in [{"frequency_spread": spread, "random_state": 0}]
+    }
+    for spread, largest in (("auto", 1.7), (1.0, 1.0), (50.0, 50.0)):
+        for own, plain in zip(first[spread], first[1.0], strict=True):
+            ratio = float((own / plain).max())
+            assert 0.9 * largest < ratio <= largest * (1 + 1e-5)
+    assert not torch.equal(*first["auto"])  # the members differ
+
+
+@pytest.mark.parametrize(("d", "same"), [(1, True), (2, True), (3, True), (4, False)])
+def test_up_to_three_columns_both_estimators_are_one(d, same):
+    rows = X[:300, :d] + 2 * np.sign(X[:300, 9:])
+    params = {"max_iter": 2, "batch_size": 50, "residual_test": False, "random_state": 0}
+    a, b = (
+        cls(**params).fit(rows).score_samples(rows)
+        for cls in (SlicedScoreEstimator, ScoreMatchingEstimator)
+    )
+    close = np.allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
+    assert close == same
+    if same:
+        np.testing.assert_array_equal(a, b)
+
+
+@BOTH
+def test_what_a_constant_rate_and_no_average_do_to_a_fit(cls):
+    rows = X[:300, :2] + 2 * np.sign(X[:300, 9:])
+    params = {"hidden_layer_sizes": (8,), "max_iter": 30, "n_members": 1, "random_state": 0}
+    params |= {"device": "cpu", "residual_test": False}
+    params["early_stopping"] = False  # the weights are those at the end
+    plain = cls(**params).fit(rows)
+    for change in ({"learning_rate": "constant"}, {"average": False}):
+        other = cls(**params | change).fit(rows)
+        assert np.abs(other.score_samples(rows) - plain.score_samples(rows)).max() > 1e-4
+    stale = {"learning_rate": "constant", "n_iter_no_change": 1, "tol": 1e9}
+    stale["early_stopping"] = True
+    assert cls(**params | stale).fit(rows).n_iter_ == 1
+    assert cls(**params | stale | {"learning_rate": "adaptive"}).fit(rows).n_iter_ == 4
