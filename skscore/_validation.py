@@ -25,7 +25,7 @@ DISCRETE = (
     "many times each. Such discrete data has no density, and score matching is unbounded below on "
     f"it. F{REMEDY}, or treat the fitted field with care."
 )
-ATOM, TIES = 0.02, 5  # share of the rows, and rows, that one value of a column may fill
+ATOM, TIES = 0.02, 15  # share of the rows, and rows, that one value of a column may fill
 
 
 def refuse(name: str, value: object, wanted: str) -> ValueError:

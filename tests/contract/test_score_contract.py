@@ -104,7 +104,7 @@ TOUCHES = {
     "warning filters": lambda: warnings.simplefilter("ignore", ImportWarning),
     "environment": lambda: os.environ.update(SKSCORE_TWIN="1"),
     "working directory": lambda: os.chdir(os.sep),
-    "interrupt handler": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    "interrupt handler": lambda: signal.signal(signal.SIGINT, lambda *_: None),
     "torch random stream": lambda: torch.rand(1),
     "torch default dtype": lambda: torch.set_default_dtype(torch.float64),
     "torch threads": lambda: torch.set_num_threads(3),

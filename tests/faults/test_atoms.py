@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_wine
 
 from skscore.exceptions import DataWarning
 
@@ -66,7 +67,7 @@ def test_a_column_of_few_values_is_named(make, distinct, fault):
     assert re.search(REMEDY, said)
 
 
-@pytest.mark.parametrize(("n_zeros", "named"), [(8, False), (10, False), (11, True), (300, True)])
+@pytest.mark.parametrize(("n_zeros", "named"), [(8, False), (15, False), (16, True), (300, True)])
 def test_a_column_that_repeats_one_value_is_named(make, n_zeros, named):
     said = atoms_of(make(), frame(with_column(np.zeros(n_zeros), j=2)))
     assert len(said) == named
@@ -75,10 +76,21 @@ def test_a_column_that_repeats_one_value_is_named(make, n_zeros, named):
         assert "Fit the score at a noise level, sigma=0.1 of a network estimator, or" in said[0]
 
 
-@pytest.mark.parametrize(("n_zeros", "named"), [(5, False), (6, True)])
-def test_a_value_counts_from_the_sixth_time_where_rows_are_few(make_kind, n_zeros, named):
+@pytest.mark.parametrize(("n_zeros", "named"), [(15, False), (16, True)])
+def test_a_value_counts_from_the_sixteenth_time_where_rows_are_few(make_kind, n_zeros, named):
     X = with_column(np.zeros(n_zeros))[:60]
     assert len(atoms_of(make_kind("kernel-numbers"), X)) == named
+
+
+@pytest.mark.parametrize(("n_zeros", "named"), [(40, False), (41, True)])
+def test_a_value_counts_from_two_in_a_hundred_where_rows_are_many(make_kind, n_zeros, named):
+    X = np.tile(ROWS, (4, 1)) + np.random.default_rng(1).standard_normal((2000, 3))
+    X[:n_zeros, 0] = 0.0
+    assert len(atoms_of(make_kind("kernel-numbers"), X)) == named
+
+
+def test_rounding_alone_is_not_named(make_kind):
+    assert atoms_of(make_kind("kernel-numbers"), load_wine().data) == []
 
 
 def test_whole_numbers_are_named_and_not_their_copies(make):
