@@ -164,6 +164,10 @@ class AffineMap:
         """``s_x = W' s_u``, with ``s = -u`` in the null coordinates."""
         return score_u @ self.matrix[: self.rank] - self.null(X) @ self.matrix[self.rank :]
 
+    def pull_energy(self, X: Array, energy_u: Array) -> Array:
+        """``E_x = E_u + |null|^2 / 2``, up to a constant."""
+        return energy_u + 0.5 * (self.null(X) ** 2).sum(axis=1)
+
     def pull_log_density(self, X: Array, log_density_u: Array) -> Array:
         """``log p_x = log p_u + log |det W|``, the null coordinates being N(0, 1)."""
         null = self.null(X)

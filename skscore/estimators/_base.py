@@ -264,7 +264,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         """
         X = self._query(X)
         (energy_u,) = self._map(lambda u: (self._model.energy(u),), X)
-        return self._finite(energy_u + 0.5 * (self._affine.null(X) ** 2).sum(axis=1))
+        return self._finite(self._affine.pull_energy(X, energy_u))
 
     _sampler_params = CHAIN_PARAMS
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from skscore.estimators._base import NetworkScoreEstimator
-from skscore.objectives import exact
-
-SMALL = 3  # features up to which a third hidden layer costs the exact trace next to nothing
+from skscore.objectives import SMALL, exact
 
 
 class ScoreMatchingEstimator(NetworkScoreEstimator):

@@ -205,7 +205,7 @@ class KernelScoreEstimator(BaseScoreEstimator):
         """
         X = self._query(X)
         energy_u = -self._basis.log_density(self._affine.transform(X), self.dual_coef_)
-        return self._finite(energy_u + 0.5 * (self._affine.null(X) ** 2).sum(axis=1))
+        return self._finite(self._affine.pull_energy(X, energy_u))
 
     _sampler_params = CHAIN_PARAMS
 

@@ -6,8 +6,8 @@ One file each. An objective never knows whether the field comes from a network o
 from skscore.objectives._curl import curl
 from skscore.objectives._exact import exact
 from skscore.objectives._projections import PROJECTIONS
-from skscore.objectives._sliced import sliced
+from skscore.objectives._sliced import SMALL, sliced
 
 OBJECTIVES = {"exact": exact, "sliced": sliced}
 
-__all__ = ["OBJECTIVES", "PROJECTIONS", "curl", *OBJECTIVES]
+__all__ = ["OBJECTIVES", "PROJECTIONS", "SMALL", "curl", *OBJECTIVES]

@@ -14,7 +14,7 @@ from skscore._autodiff import ScoreFn, unit_directions, value_and_jvp, value_and
 from skscore.objectives._curl import asymmetry, first_rows, on_all
 from skscore.objectives._projections import PROJECTIONS
 
-SMALL = 3  # features for which all unit vectors are taken: exact, at about the cost of one slice
+SMALL = 3  # features up to which all unit vectors are taken: exact, at about the cost of one slice
 
 
 def _directions(
