@@ -277,3 +277,16 @@ def test_held_out_rows_are_blurred_once(members):
     # New networks are the Gaussian: 1/2 |x|^2 - d, of rows with more variance.
     gain = (blurred[0] - sharp[0]) / (0.5 * D * 0.25)
     assert 0.7 < gain < 1.3
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_a_member_that_is_done_stays_as_it_is(adaptive):
+    model = model_of([perceptron(j) for j in range(K)])
+    plan = replace(PLAN, adaptive=adaptive)
+    run = _training._Run(model, hills(K, 80), None, exact, plan, stream(), History())
+    run._epoch(0)
+    run.drops[1] = _training.N_DROPS + 1
+    before = run.optimiser.weights.clone()
+    run._epoch(1)
+    moved = (run.optimiser.weights != before).any(dim=1)
+    assert moved.tolist() == [True, False, True]

@@ -120,3 +120,12 @@ def test_other_units_are_the_same_noise_level():
         units = np.array([1e3, 1e-2])
         other = est.fit(X * units + 7).score_samples(Q * units + 7) * units
         np.testing.assert_allclose(other, field, rtol=1e-3, atol=1e-3 * np.abs(field).max())
+
+
+def test_a_warm_start_at_another_noise_level_is_refused():
+    est = SlicedScoreEstimator(sigma=0.1, max_iter=2, warm_start=True, **SMALL).fit(normal())
+    est.fit(normal())
+    field = est.score_samples(normal())
+    with pytest.raises(ValueError, match="sigma"):
+        est.set_params(sigma=0.2).fit(normal())
+    np.testing.assert_array_equal(est.score_samples(normal()), field)
