@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from skscore import _torch
@@ -18,7 +18,7 @@ from skscore._affine import AffineMap, Array
 from skscore._autodiff import ScoreFn
 from skscore._base import Spread
 from skscore._validation import integer, optional_callable, real
-from skscore.samplers import SAMPLERS
+from skscore.samplers import AT_ONE_LEVEL
 
 # eta as a share of d / E|s|^2, the inverse of the mean curvature: small enough that the bias of
 # Langevin's chain is not seen by a classifier; MALA corrects it and can go further.
@@ -54,7 +54,7 @@ def run_chains(
     spread : Spread
         Of the training rows.
     sampler : str
-        A key of SAMPLERS.
+        A key of AT_ONE_LEVEL.
     n_samples, seed : int
         How many rows, and of which stream.
     device : torch.device
@@ -70,12 +70,50 @@ def run_chains(
         of the rows, `X` where they are, in the units of X.
     """
     integer(1)("n_steps", n_steps)
-    optional_callable("callback", callback)
     if step_size is None:
         step_size = STEP[sampler] * affine.rank / max(spread.mean_square_score, 1e-12)
     real(high=1e30)("step_size", step_size)
-    start = None if init is None else affine.transform(_check_init(init, n_samples, affine))
+    start = check_init(init, n_samples, affine)
     reach = spread.reach if start is None else max(spread.reach, 2 * _radius(start))
+
+    def walk(u: Tensor, which: slice, **kwargs) -> Tensor:
+        return AT_ONE_LEVEL[sampler](
+            field,  # type: ignore[arg-type]
+            u,
+            step_size=step_size,
+            n_steps=n_steps,
+            reach=reach,
+            **kwargs,
+        )
+
+    return run_blocks(
+        walk, affine, draw_start, n_samples, seed, device, start=start, callback=callback
+    )
+
+
+def run_blocks(
+    walk: Callable[..., Tensor],
+    affine: AffineMap,
+    draw_start: Callable[[int, torch.Generator], Tensor],
+    n_samples: int,
+    seed: int,
+    device: torch.device,
+    *,
+    start: Array | None = None,
+    callback: Callable[[int, slice, Array], None] | None = None,
+) -> Array:
+    """Return `n_samples` rows in the units of X, block by block.
+
+    Parameters
+    ----------
+    walk : callable
+        ``walk(u, which, generator=, callback=) -> u``: a sampler, for the rows `which`.
+    affine, draw_start, n_samples, seed, device, callback
+        As in `run_chains`.
+    start : ndarray of shape (n_samples, rank), optional
+        Starting points in coordinates u, in place of those of `draw_start`.
+    """
+    optional_callable("callback", callback)
     size = _torch.BLOCK_ROWS
     with _torch.isolated(), _torch.one_thread:
         parts = []
@@ -83,21 +121,17 @@ def run_chains(
             which = slice(block * size, min((block + 1) * size, n_samples))
             stream = _torch.generator(seed, device, block=block)
             u = draw_start(size, stream)
-            if start is not None:  # a short last block is filled up: each row has its own noise
-                index = np.minimum(np.arange(which.start, which.start + size), n_samples - 1)
-                u = _torch.to_tensor(start[index], device, u.dtype)
-
-            u = SAMPLERS[sampler](
-                field,  # type: ignore[arg-type]
-                u,
-                generator=stream,
-                step_size=step_size,
-                n_steps=n_steps,
-                reach=reach,
-                callback=_watcher(callback, which, affine),
-            )
+            if start is not None:
+                u = _torch.to_tensor(filled(start, which), device, u.dtype)
+            u = walk(u, which, generator=stream, callback=_watcher(callback, which, affine))
             parts.append(_torch.to_numpy(u[: which.stop - which.start]))
     return affine.inverse_transform(np.concatenate(parts))
+
+
+def filled(rows: NDArray, which: slice) -> NDArray:
+    """Return a block of rows, a short last one filled up: each row has its own noise."""
+    index = np.arange(which.start, which.start + _torch.BLOCK_ROWS)
+    return rows[np.minimum(index, len(rows) - 1)]
 
 
 def _watcher(
@@ -118,7 +152,10 @@ def _radius(U: Array) -> float:
     return float(np.linalg.norm(U, axis=1).max())
 
 
-def _check_init(init: ArrayLike, n_samples: int, affine: AffineMap) -> Array:
+def check_init(init: ArrayLike | None, n_samples: int, affine: AffineMap) -> Array | None:
+    """Return starting points in coordinates u, or None for none."""
+    if init is None:
+        return None
     try:
         X = np.asarray(init).astype(np.float64, casting="same_kind")
     except (ValueError, TypeError) as error:
@@ -129,7 +166,7 @@ def _check_init(init: ArrayLike, n_samples: int, affine: AffineMap) -> Array:
             f"init must be finite, of shape {wanted} (one starting point for each sample), got "
             f"shape {X.shape}{'' if np.isfinite(X).all() else ' with NaN or infinity'}."
         )
-    return X
+    return affine.transform(X)
 
 
 def draw_rows(rows: Tensor, size: int, stream: torch.Generator) -> Tensor:

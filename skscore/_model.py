@@ -78,6 +78,10 @@ class ScoreModel(nn.Module):
         self.residual = GradientField(network) if energy else network
         self.register_buffer("precision", precision)
 
+    def set_gaussian(self, precision: Tensor) -> None:
+        """Set the Gaussian that the network stands over."""
+        self.precision = precision.clone()
+
     @property
     def network(self) -> nn.Module:
         """The module that is trained."""

@@ -30,7 +30,6 @@ WARM_UP = 50  # steps until the full rate
 DECAY_FROM = 0.7  # share of the budget after which the rate falls linearly to zero
 LARGEST_WEIGHT = 1e6  # a step that leaves for more is seen by no later loss
 N_ERRORS = 2  # standard errors that the held-out gain over step 0 must exceed
-AVERAGE_SPAN = 200  # steps over which the weights are averaged
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Plan:
     adaptive: bool = True  # whether the rate falls at a plateau, and over the end of the budget
     average: bool = True  # whether the weights are averaged over the last steps
     residual_test: bool = True  # whether training is undone when it did not help
+    average_span: int = 200  # steps over which the weights are averaged
     sigma: float = 0.0  # of the noise that blurs the rows, anew in each batch
 
 
@@ -54,7 +54,7 @@ class History:
     """What training left behind."""
 
     loss: list[float] = field(default_factory=list)  # mean objective of each epoch
-    held_out: list[float] = field(default_factory=list)  # exact objective at each check
+    held_out: list[float] = field(default_factory=list)  # what the judge says at each check
     n_epochs: int = 0
 
 
@@ -82,6 +82,7 @@ def fit_score(
     *,
     generator: torch.Generator,
     history: History,
+    judge: Callable[[nn.Module, Tensor], Tensor] = held_out_objective,
     on_epoch: Callable[[int, History], bool] | None = None,
 ) -> None:
     """Train `model` in place; it ends with its best weights, also when interrupted.
@@ -100,6 +101,8 @@ def fit_score(
         Draws batches and directions.
     history : History
         Filled as training goes.
+    judge : callable
+        ``judge(model, x_held_out) -> (n,)``, without noise of its own; the exact objective.
     on_epoch : callable, optional
         Called after each epoch with its number and the history; true means stop.
 
@@ -108,14 +111,14 @@ def fit_score(
     DivergenceError
         When the loss is no longer finite.
     """
-    _Run(model, x, x_held_out, objective, plan, generator, history).go(on_epoch)
+    _Run(model, x, x_held_out, objective, judge, plan, generator, history).go(on_epoch)
 
 
 class _Run:
     """The state of one training: weights, their average, the best so far, and the rates."""
 
-    def __init__(self, model, x, x_held_out, objective, plan: Plan, generator, history):
-        self.objective, self.plan, self.generator = objective, plan, generator
+    def __init__(self, model, x, x_held_out, objective, judge, plan: Plan, generator, history):
+        self.objective, self.judge, self.plan, self.generator = objective, judge, plan, generator
         self.model, self.x = model, x
         self.x_held_out = None if x_held_out is None else self._blurred(x_held_out)
         self.history = history
@@ -179,7 +182,9 @@ class _Run:
                 loss = self.objective(self.model, rows, generator=self.generator).mean(dim=-1).sum()
             self.optimiser.step(loss, self._rate(step))
             # A short memory at first: the average must not hold the start of a short training.
-            weight = max(1 / (1 + step / 10), 1 / AVERAGE_SPAN) if self.plan.average else 1.0
+            weight = (
+                max(1 / (1 + step / 10), 1 / self.plan.average_span) if self.plan.average else 1.0
+            )
             self.average.lerp_(self.optimiser.weights, weight)
             losses.append(loss.detach() / len(self.drops))
         values = torch.stack(losses)
@@ -209,7 +214,7 @@ class _Run:
         weights = self.optimiser.weights
         running = weights.clone()
         weights.copy_(self.average)
-        rows = held_out_objective(self.model, self.x_held_out).view(len(weights), -1)
+        rows = self.judge(self.model, self.x_held_out).view(len(weights), -1)
         weights.copy_(running)
         value = rows.mean(dim=1)
         self.history.held_out.append(float(value.mean()))

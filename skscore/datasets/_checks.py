@@ -30,6 +30,17 @@ def check_real(name: str, value: Any, above: float = -np.inf) -> float:
     return float(value)
 
 
+def check_scale(value: Any, n_features: int) -> Array:
+    """Return the deviation of the noise in each column, shape (d,), from a number or d of them."""
+    scale = check_floats("scale", value, ndim=np.ndim(value))
+    if scale.shape not in ((), (n_features,)) or scale.min() < 0:
+        raise ValueError(
+            f"scale is {value!r}; pass a number of at least 0, or {n_features} of them, one for "
+            "each column"
+        )
+    return np.broadcast_to(scale, (n_features,))
+
+
 def check_floats(name: str, value: Any, ndim: int) -> Array:
     """Return a finite float64 array of `ndim` dimensions, not empty."""
     try:

@@ -10,7 +10,14 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from skscore.datasets._base import Distribution
-from skscore.datasets._checks import LOG_2PI, Array, check_location, random_covariance, whitener
+from skscore.datasets._checks import (
+    LOG_2PI,
+    Array,
+    check_location,
+    check_scale,
+    random_covariance,
+    whitener,
+)
 
 
 class Gaussian(Distribution):
@@ -98,6 +105,34 @@ class Gaussian(Distribution):
         """
         rng = check_random_state(random_state)
         return cls(covariance=random_covariance(n_features, condition_number, rng))
+
+    def blurred(self, scale: ArrayLike) -> Gaussian:
+        """Make the law of x + scale * z, z standard normal.
+
+        Parameters
+        ----------
+        scale : float or array-like of shape (n_features,)
+            Standard deviation of the noise, one for all columns or one for each; zero is none.
+
+        Returns
+        -------
+        law : Gaussian
+            The distribution, N(m, S + diag(scale^2)).
+
+        Raises
+        ------
+        ValueError
+            If ``scale`` is negative, not finite or of another length.
+
+        Examples
+        --------
+        >>> from skscore.datasets import Gaussian
+        >>> Gaussian().blurred([1.0, 2.0]).covariance
+        array([[2., 0.],
+               [0., 5.]])
+        """
+        noise = check_scale(scale, self.n_features) ** 2
+        return Gaussian(self.mean, self.covariance + np.diag(noise))
 
     @property
     def n_features(self) -> int:

@@ -17,6 +17,7 @@ from skscore.datasets._checks import (
     check_covariance,
     check_floats,
     check_real,
+    check_scale,
     random_covariance,
 )
 from skscore.datasets._gaussian import Gaussian
@@ -150,6 +151,34 @@ class GaussianMixture(Distribution):
         means = 2 * rng.standard_normal((k, d))
         covariances = np.stack([random_covariance(d, 10.0, rng) for _ in range(k)])
         return cls(means, covariances, rng.dirichlet(np.full(k, 5.0)))
+
+    def blurred(self, scale: ArrayLike) -> GaussianMixture:
+        """Make the law of x + scale * z, z standard normal.
+
+        Parameters
+        ----------
+        scale : float or array-like of shape (n_features,)
+            Standard deviation of the noise, one for all columns or one for each; zero is none.
+
+        Returns
+        -------
+        law : GaussianMixture
+            The distribution, each covariance S_k + diag(scale^2).
+
+        Raises
+        ------
+        ValueError
+            If ``scale`` is negative, not finite or of another length.
+
+        Examples
+        --------
+        >>> from skscore.datasets import GaussianMixture
+        >>> law = GaussianMixture([[-2.0], [2.0]], covariances=1.0)
+        >>> law.blurred(2.0).covariances.ravel()
+        array([5., 5.])
+        """
+        noise = check_scale(scale, self.n_features) ** 2
+        return GaussianMixture(self.means, self.covariances + np.diag(noise), self.weights)
 
     @property
     def n_features(self) -> int:

@@ -23,8 +23,9 @@ from skscore._autodiff import floats_per_row, value_and_divergence
 from skscore._base import CHAIN_PARAMS, KEPT_ROWS, Array, BaseScoreEstimator, Spread
 from skscore._callbacks import CallbackSupportMixin, epochs_of
 from skscore._chains import draw_rows, run_chains
+from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
-from skscore._training import History, Plan, fit_score
+from skscore._training import History, Plan, fit_score, held_out_objective
 from skscore._validation import (
     Check,
     auto_or,
@@ -42,8 +43,6 @@ from skscore.estimators._design import Design
 from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
 
-STEPS = 2500  # the budget that max_iter="auto" stands for
-BATCH = 256
 LARGEST_RATE = 1e30  # beyond, a product with a weight leaves the range of float32
 
 
@@ -100,6 +99,38 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
     def _objective(self) -> Callable[..., Tensor]:
         """Return the per-row training loss."""
 
+    # What a leaf may replace ------------------------------------------------------------------
+
+    _steps = 2500  # the budget that max_iter="auto" stands for
+    _batch = 256
+    _average_span = 200
+
+    def _noise_levels(self, U: Array, earlier: tuple[float, ...] | None) -> tuple[float, ...]:
+        """Return the levels that the field is learnt at; those of a fit that is gone on with."""
+        return (float(self.sigma),)
+
+    def _needs_density(self) -> bool:
+        """Tell whether the objective is unbounded on rows without a density."""
+        return not self.sigma
+
+    def _loss(self, sigmas: tuple[float, ...]) -> Callable[..., Tensor]:
+        """Return the per-row training loss."""
+        # The curl of a gradient is zero: nothing to penalise.
+        penalty = 0.0 if self.parametrization == "energy" else float(self.curl_penalty)
+        return partial(self._objective(), curl_penalty=penalty)
+
+    def _judge(self, sigmas: tuple[float, ...]) -> Callable[..., Tensor]:
+        """Return what the held-out rows are judged by."""
+        return held_out_objective
+
+    def _fitted_levels(self, sigmas: tuple[float, ...]) -> dict[str, object]:
+        """Return the noise levels as a fitted attribute, where they were not all given."""
+        return {}
+
+    def _blur(self) -> float:
+        """Return the noise level of the rows that the objective is given."""
+        return float(self.sigma)
+
     # Fitting ----------------------------------------------------------------------------------
 
     def _forgets(self) -> bool:
@@ -108,12 +139,14 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
     def _fit(self, X: Array) -> tuple[dict[str, object], BaseException | None]:
         device = _torch.resolve_device(self.device)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        sigma = float(self.sigma)
-        moments = describe(X, getattr(self, "feature_names_in_", None), density=not sigma)
+        names = getattr(self, "feature_names_in_", None)
+        moments = describe(X, names, density=self._needs_density())
         anew = self._forgets()
         affine = AffineMap.standardising(moments, self.standardize) if anew else self._affine
-        precision = affine.gaussian_precision(moments, sigma) if anew else self._design.precision
         U = affine.transform(X)
+        sigmas = self._noise_levels(U, None if anew else self._design.sigmas)
+        blur = 0.0 if len(sigmas) > 1 else sigmas[0]
+        precision = affine.gaussian_precision(moments, blur) if anew else self._design.precision
         random = np.random.default_rng(seed)
         with np.errstate(over="ignore"):  # what leaves float32 is refused as a loss
             train, held_out = self._split(U.astype(np.float32), random)
@@ -121,16 +154,17 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         with _torch.isolated(), _torch.one_thread:
             _torch.keep_freed_memory()
             energy, n_members = self.parametrization == "energy", int(self.n_members)
-            design = Design(self._factory(len(precision)), energy, precision, n_members, sigma)
+            design = Design(self._factory(len(precision)), energy, precision, n_members, sigmas)
             if not anew:
                 design.refuse_another(self._design)
             model = design.build(seed, None if anew else self._weights())
             model = model.to(device, torch.float32)
-            history, failure = self._train(model, train, held_out, device, seed)
+            history, failure = self._train(model, train, held_out, sigmas, device, seed)
             model = model.requires_grad_(False).to(torch.float64)
             # The skip was rounded to float32 for training; the field is evaluated in float64.
-            model.precision.copy_(_torch.to_tensor(precision, device))
-            force = model(_torch.to_tensor(U[:KEPT_ROWS], device)).square().sum(dim=1).mean()
+            model.set_gaussian(_torch.to_tensor(precision, device))
+            field = _at(model, sigmas[-1])
+            force = field(_torch.to_tensor(U[:KEPT_ROWS], device)).square().sum(dim=1).mean()
         rows = U[random.permutation(len(U))[:KEPT_ROWS]].astype(np.float32)
         return {
             "_model": model,
@@ -138,6 +172,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
             "_design": design,
             "_spread": Spread(float(force), float(np.linalg.norm(U, axis=1).max())),
             "_rows": rows if self.keep_rows else None,
+            **self._fitted_levels(sigmas),
             "location_": moments.mean,
             "covariance_": moments.covariance,
             "loss_curve_": history.loss,
@@ -180,13 +215,21 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         )
 
     def _train(
-        self, model: ScoreModel, train: NDArray, held_out: NDArray, device: torch.device, seed: int
+        self,
+        model: ScoreModel | Denoiser,
+        train: NDArray,
+        held_out: NDArray,
+        sigmas: tuple[float, ...],
+        device: torch.device,
+        seed: int,
     ) -> tuple[History, BaseException | None]:
-        size = BATCH if self.batch_size == "auto" else int(self.batch_size)
+        size = self._batch if self.batch_size == "auto" else int(self.batch_size)
         n = train.shape[-2]
         size = min(size, n)
         steps_per_epoch = max(1, n // size)
-        n_epochs = -(-STEPS // steps_per_epoch) if self.max_iter == "auto" else int(self.max_iter)
+        n_epochs = (
+            -(-self._steps // steps_per_epoch) if self.max_iter == "auto" else int(self.max_iter)
+        )
         plan = Plan(
             n_epochs=n_epochs,
             batch_size=size,
@@ -197,13 +240,12 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
             adaptive=self.learning_rate == "adaptive",
             average=bool(self.average),
             residual_test=bool(self.residual_test),
-            sigma=float(self.sigma),
+            average_span=self._average_span,
+            sigma=self._blur(),
         )
         x = _torch.to_tensor(train, device, torch.float32)
         x_held_out = _torch.to_tensor(held_out, device, torch.float32) if held_out.size else None
         history = History()
-        # The curl of a gradient is zero: nothing to penalise.
-        penalty = 0.0 if self.parametrization == "energy" else float(self.curl_penalty)
         with epochs_of(self, n_epochs) as report:
 
             def on_epoch(epoch: int, so_far: History) -> bool:
@@ -215,10 +257,11 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
                     model,
                     x,
                     x_held_out,
-                    partial(self._objective(), curl_penalty=penalty),
+                    self._loss(sigmas),
                     plan,
                     generator=_torch.generator(seed, device),
                     history=history,
+                    judge=self._judge(sigmas),
                     on_epoch=on_epoch,
                 )
             except (KeyboardInterrupt, DivergenceError) as failure:
@@ -232,19 +275,25 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
 
     # Evaluating -------------------------------------------------------------------------------
 
-    def _map(self, function: Callable[[Tensor], tuple[Tensor, ...]], X: Array):
-        floats = floats_per_row(self._model, self._affine.rank)
+    def _level(self, sigma: float | None = None) -> ScoreModel:
+        """Return the field at a noise level, by default the lowest."""
+        return _at(self._model, self._design.sigmas[-1] if sigma is None else sigma)
+
+    def _map(self, function: Callable[[Tensor], tuple[Tensor, ...]], field, X: Array):
+        floats = floats_per_row(field, self._affine.rank)
         device = self._model.precision.device
         U = self._affine.transform(X)
         return _torch.map_rows(function, U, device, bytes_per_row=8 * floats)
 
-    def _score_samples(self, X: Array) -> Array:
-        (score_u,) = self._map(lambda u: (self._model(u),), X)
+    def _score_samples(self, X: Array, sigma: float | None = None) -> Array:
+        field = self._level(sigma)
+        (score_u,) = self._map(lambda u: (field(u),), field, X)
         return self._affine.pull_score(X, score_u)
 
     def _field(self, X: Array, covariance: Array) -> tuple[Array, Array]:
         A = _torch.to_tensor(self._affine.metric(covariance), self._model.precision.device)
-        score_u, divergence = self._map(lambda u: value_and_divergence(self._model, u, A), X)
+        field = self._level()
+        score_u, divergence = self._map(lambda u: value_and_divergence(field, u, A), field, X)
         null = self._affine.null_divergence(covariance)
         return self._affine.pull_score(X, score_u), divergence + null
 
@@ -262,8 +311,11 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         ndarray of shape (n_samples,)
             Its gradient is minus `score_samples`.
         """
-        X = self._query(X)
-        (energy_u,) = self._map(lambda u: (self._model.energy(u),), X)
+        return self._energy(self._query(X))
+
+    def _energy(self, X: Array, sigma: float | None = None) -> Array:
+        field = self._level(sigma)
+        (energy_u,) = self._map(lambda u: (field.energy(u),), field, X)
         return self._finite(self._affine.pull_energy(X, energy_u))
 
     _sampler_params = CHAIN_PARAMS
@@ -276,7 +328,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         name = self._samplers[-1] if sampler == "auto" else sampler
         device = self._model.precision.device
         with _torch.isolated(), _torch.one_thread:
-            field = copy.deepcopy(self._model).to(torch.float32)
+            field = _at(copy.deepcopy(self._model).to(torch.float32), self._design.sigmas[-1])
             if self._rows is None:
                 start = partial(_draw_gaussian, field.precision)
             else:
@@ -305,6 +357,11 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
                 model = self._design.build(0, weights)
             device = _torch.resolve_device_or_cpu(self.device)
             self._model = model.requires_grad_(False).to(device, torch.float64)
+
+
+def _at(model: ScoreModel | Denoiser, sigma: float) -> ScoreModel:
+    """Return the field at a noise level."""
+    return model.at(sigma) if isinstance(model, Denoiser) else model
 
 
 def _draw_gaussian(precision: Tensor, size: int, stream: torch.Generator) -> Tensor:

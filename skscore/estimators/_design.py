@@ -5,6 +5,7 @@ Kept from the fit, so that a copy does not depend on what was set on the estimat
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +16,10 @@ from torch import nn
 
 from skscore import _torch
 from skscore._affine import Array
+from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
 from skscore._validation import refuse
-from skscore.networks import Ensemble
+from skscore.networks import Ensemble, Gated, NoiseConditionalMLP
 
 # Torch computes their second derivative wrongly (seen in 2.13), and training needs it.
 WRONG = (nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -37,15 +39,16 @@ class Design:
         P, of the Gaussian that the network stands over.
     n_members : int
         Networks whose mean the field is.
-    sigma : float
-        The noise level that they were trained at.
+    sigmas : tuple of float
+        The noise levels that they were trained at, decreasing: one, or those of a ladder or the
+        ends of a range. With more than one the network also takes the log of the level, if it can.
     """
 
     factory: Callable[..., nn.Module]
     energy: bool
     precision: Array
     n_members: int = 1
-    sigma: float = 0.0
+    sigmas: tuple[float, ...] = (0.0,)
 
     def refuse_another(self, earlier: Design) -> None:
         """Raise ValueError when a warm start would read the earlier weights as another network."""
@@ -53,10 +56,10 @@ class Design:
             (f.func, f.keywords) if isinstance(f, partial) else f
             for f in (self.factory, earlier.factory)
         ]
-        same = (self.energy, self.n_members, self.sigma) == (
+        same = (self.energy, self.n_members, self.sigmas) == (
             earlier.energy,
             earlier.n_members,
-            earlier.sigma,
+            earlier.sigmas,
         )
         if plain[0] != plain[1] or not same:
             raise ValueError(
@@ -65,7 +68,12 @@ class Design:
                 "as they were, or warm_start=False."
             )
 
-    def build(self, seed: int, weights: dict[str, NDArray] | None) -> ScoreModel:
+    @property
+    def at_many_levels(self) -> bool:
+        """Whether the model has a field at each of many noise levels."""
+        return len(self.sigmas) > 1
+
+    def build(self, seed: int, weights: dict[str, NDArray] | None) -> ScoreModel | Denoiser:
         """Return the model on the CPU, with new weights or given ones.
 
         Raises
@@ -85,7 +93,17 @@ class Design:
             tensors = {name: torch.tensor(w, device="cpu") for name, w in weights.items()}
             network.load_state_dict(tensors)
         P = _torch.to_tensor(self.precision, torch.device("cpu"))
-        return ScoreModel(network, P, energy=self.energy)
+        if not self.at_many_levels:
+            return ScoreModel(network, P, energy=self.energy)
+        return Denoiser(network, P, energy=self.energy, conditional=self._conditional(members[0]))
+
+    def _conditional(self, network: nn.Module) -> bool:
+        """Tell whether the network takes the log of the noise level beside the rows."""
+        if not self.at_many_levels:
+            return False
+        own = network.network if isinstance(network, Gated) else network
+        parameters = inspect.signature(own.forward).parameters.values()  # type: ignore[arg-type]
+        return sum(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters) > 1
 
     def _member(self, stream: torch.Generator) -> nn.Module:
         """Return one network of the right shape."""
@@ -111,11 +129,13 @@ class Design:
         network = network.eval().to(torch.float32)
         rows = torch.zeros(2, rank, dtype=torch.float32, device="cpu")
         try:
-            shape = tuple(network(rows).shape)
+            levels = [rows[:, :1]] if self._conditional(network) else []
+            shape = tuple(network(rows, *levels).shape)
         except (RuntimeError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"network={self.factory!r} cannot be evaluated at 2 rows of {rank} columns: it "
-                f"must map a tensor of rows to one tensor."
+                f"must map a tensor of rows (and, for many noise levels, a column of the logs of "
+                f"their levels) to one tensor."
             ) from error
         if shape != (2, n_outputs):
             raise ValueError(
@@ -123,4 +143,6 @@ class Design:
                 f"it must return {'one energy' if self.energy else 'one column per feature'} for "
                 f"each row."
             )
-        return network
+        # Small levels multiply what a network is at the start: it must be zero, as ours is.
+        gated = self.at_many_levels and not isinstance(network, NoiseConditionalMLP)
+        return Gated(network, n_outputs) if gated else network

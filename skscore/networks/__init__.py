@@ -1,9 +1,22 @@
 """Networks: ``network(n_features, n_outputs, *, generator, **hyper) -> nn.Module``."""
 
 from skscore.networks._activations import ACTIVATIONS, KINKED
+from skscore.networks._conjugate import Conjugate, Gated, bind, conjugate
 from skscore.networks._ensemble import Ensemble
 from skscore.networks._mlp import MLP
+from skscore.networks._noise_conditional import NoiseConditionalMLP
 
-NETWORKS = {"mlp": MLP}
+NETWORKS = {"mlp": MLP, "noise_conditional": NoiseConditionalMLP}
 
-__all__ = ["ACTIVATIONS", "KINKED", "MLP", "NETWORKS", "Ensemble"]
+__all__ = [
+    "ACTIVATIONS",
+    "KINKED",
+    "MLP",
+    "NETWORKS",
+    "Conjugate",
+    "Ensemble",
+    "Gated",
+    "NoiseConditionalMLP",
+    "bind",
+    "conjugate",
+]

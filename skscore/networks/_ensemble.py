@@ -13,13 +13,19 @@ from torch import Tensor, nn
 
 from skscore._autodiff import floats_per_row as floats_of
 from skscore._autodiff import value_and_divergence, value_and_jvp, value_and_products
+from skscore.networks._conjugate import bind, conjugate
 from skscore.networks._mlp import MLP, Layer, LayeredNetwork
+from skscore.networks._noise_conditional import (
+    ConditionalNetwork,
+    FixedNetwork,
+    NoiseConditionalMLP,
+)
 
 
 class _Stack(LayeredNetwork):
     """Perceptrons of one design, evaluated together: each product is one batched product."""
 
-    def __init__(self, networks: Sequence[MLP]):
+    def __init__(self, networks: Sequence[LayeredNetwork]):
         super().__init__()
         self.members = nn.ModuleList(networks)
         self.activation = networks[0].activation
@@ -33,6 +39,19 @@ class _Stack(LayeredNetwork):
         ]
 
 
+class _ConditionalStack(ConditionalNetwork, _Stack):
+    """Conditional perceptrons of one design, evaluated together."""
+
+    def __init__(self, networks: Sequence[NoiseConditionalMLP]):
+        super().__init__(networks)
+        self.sizes = networks[0].sizes
+        self.register_buffer("frequencies", networks[0].frequencies, persistent=False)
+
+    @property
+    def film(self) -> Tensor:  # type: ignore[override]
+        return torch.stack([network.film for network in self.members])  # type: ignore[misc]
+
+
 class _Loop(nn.Module):
     """Networks of any kind, one after the other."""
 
@@ -40,8 +59,12 @@ class _Loop(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(networks)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([f(rows) for f, rows in zip(self.members, x, strict=True)])
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        columns = zip(self.members, x, *condition, strict=True)
+        return torch.stack([f(*rows) for f, *rows in columns])
+
+
+STACKS = {MLP: _Stack, FixedNetwork: _Stack, NoiseConditionalMLP: _ConditionalStack}
 
 
 class Ensemble(nn.Module):
@@ -63,22 +86,35 @@ class Ensemble(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Module]):
         super().__init__()
-        alike = all(isinstance(network, MLP) for network in networks)
-        self.stack = _Stack(networks) if alike else _Loop(networks)  # type: ignore[arg-type]
+        (kind, *others) = {type(network) for network in networks}
+        self.stack = (_Loop if others else STACKS.get(kind, _Loop))(networks)  # type: ignore[operator, arg-type]
 
     def __len__(self) -> int:
         return len(self.stack.members)
+
+    @property
+    def shares_conditions(self) -> bool:
+        """Whether neighbouring rows may share a condition."""
+        return isinstance(self.stack, ConditionalNetwork)
 
     def _each(self, x: Tensor) -> tuple[Tensor, bool]:
         """Return rows for each member, and whether they are the same rows."""
         shared = x.dim() == 2
         return (x.expand(len(self), *x.shape) if shared else x), shared
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         """Return the mean over the members, or each member's own values."""
         rows, shared = self._each(x)
-        s = self.stack(rows)
+        s = self.stack(rows, *(self._each(c)[0] for c in condition))
         return s.mean(dim=0) if shared else s
+
+    def at(self, condition: Tensor) -> Ensemble:
+        """Return the ensemble of rows alone, at one condition (1,)."""
+        return Ensemble([bind(network, condition) for network in self.stack.members])
+
+    def between(self, inside: Tensor, outside: Tensor) -> Ensemble:
+        """Return ``x -> ensemble(x inside) outside`` for two matrices."""
+        return Ensemble([conjugate(network, inside, outside) for network in self.stack.members])
 
     def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``s`` and ``J v``."""

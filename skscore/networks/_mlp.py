@@ -21,7 +21,8 @@ FREQUENCIES = 7  # over n_features: by how much the first layer spreads by itsel
 Layer = tuple[Tensor, Tensor]  # W and b
 
 
-def _affine(h: Tensor, layer: Layer) -> Tensor:
+def affine(h: Tensor, layer: Layer) -> Tensor:
+    """Return ``h W + b``."""
     W, b = layer
     return torch.addmm(b, h, W) if W.dim() == 2 else torch.baddbmm(b.unsqueeze(-2), h, W)
 
@@ -41,8 +42,8 @@ class LayeredNetwork(nn.Module):
         f = ACTIVATIONS[self.activation].value
         *hidden, last = self.layers
         for layer in hidden:
-            x = f(_affine(x, layer))
-        return _affine(x, last)
+            x = f(affine(x, layer))
+        return affine(x, last)
 
     def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return the value and ``J v`` for v (m, n, d): primal and tangents in one product."""
@@ -70,10 +71,10 @@ class LayeredNetwork(nn.Module):
         slopes = []
         h = x
         for layer in hidden:
-            h, slope = f(_affine(h, layer))
+            h, slope = f(affine(h, layer))
             slopes.append(slope)
         trace = self._trace(slopes, [W for W, _ in hidden], closing)
-        return _affine(h, last), trace.expand(x.shape[:-1])
+        return affine(h, last), trace.expand(x.shape[:-1])
 
     @staticmethod
     def _trace(slopes: list[Tensor], weights: list[Tensor], closing: Tensor) -> Tensor:

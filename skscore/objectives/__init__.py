@@ -4,10 +4,16 @@ One file each. An objective never knows whether the field comes from a network o
 """
 
 from skscore.objectives._curl import curl
+from skscore.objectives._denoising import denoising, noise_conditional
 from skscore.objectives._exact import exact
 from skscore.objectives._projections import PROJECTIONS
 from skscore.objectives._sliced import SMALL, sliced
 
-OBJECTIVES = {"exact": exact, "sliced": sliced}
+OBJECTIVES = {
+    "denoising": denoising,
+    "exact": exact,
+    "noise_conditional": noise_conditional,
+    "sliced": sliced,
+}
 
 __all__ = ["OBJECTIVES", "PROJECTIONS", "SMALL", "curl", *OBJECTIVES]

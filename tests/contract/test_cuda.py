@@ -15,6 +15,7 @@ from skscore.datasets import GaussianMixture
 X = GaussianMixture.random().sample(600, random_state=0)
 NETWORKS = ["sliced", "sliced-deep", "exact-energy", "exact-network", "exact-gelu"]
 NETWORKS += ["sliced-ensemble", "exact-members-energy", "sliced-sigma"]
+NETWORKS += ["denoising", "denoising-one", "denoising-energy", "denoising-network"]
 NUMBERS = (type(None), bool, int, float, str)
 
 
@@ -125,3 +126,41 @@ class TestWithCuda:
         fits = [SlicedScoreEstimator(max_iter=5, random_state=0, device="cuda") for _ in range(2)]
         a, b = (fit.fit(X).score_samples(X) for fit in fits)
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
+
+    @pytest.mark.parametrize("variant", ["denoising", "denoising-ladder", "denoising-energy"])
+    def test_densities_codes_and_samples_are_those_of_the_cpu(self, variant, monkeypatch):
+        params = {"device": "cuda", "random_state": 0, "early_stopping": False, "max_iter": 20}
+        fitted = clone(VARIANTS[variant]).set_params(**params).fit(X)
+        assert next(fitted._model.parameters()).is_cuda
+        copied = on_cpu(fitted, monkeypatch)
+        assert not next(copied._model.parameters()).is_cuda
+        for sigma in (None, 0.5):
+            field, other = fitted.score_samples(X, sigma), copied.score_samples(X, sigma)
+            np.testing.assert_allclose(field, other, rtol=1e-4, atol=1e-4 * np.abs(other).max())
+        np.testing.assert_allclose(fitted.log_density(X), copied.log_density(X), atol=1e-6)
+        estimate = {"trace": "hutchinson", "random_state": 0, "return_std": True}
+        value, error = fitted.log_density(X, **estimate)
+        assert (np.abs(value - copied.log_density(X)) <= 6 * error + 1e-9).mean() > 0.98
+        codes = fitted.transform(X)
+        np.testing.assert_allclose(codes, copied.transform(X), atol=1e-6)
+        np.testing.assert_allclose(
+            fitted.inverse_transform(codes), copied.inverse_transform(codes), atol=1e-6
+        )
+        # The flow from one start has nothing random; the others draw on their device.
+        flow = {"sampler": "probability_flow", "init": 5 * X[:50], "n_steps": 20}
+        drawn, other = (e.sample(50, random_state=0, **flow) for e in (fitted, copied))
+        np.testing.assert_allclose(drawn, other, atol=1e-3)
+        scale = X.std(axis=0)
+        for how in ({}, {"sampler": "predictor_corrector"}):
+            drawn, other = (
+                e.sample(4000, random_state=0, n_steps=30, **how) for e in (fitted, copied)
+            )
+            np.testing.assert_array_equal(
+                drawn[:300], fitted.sample(300, random_state=0, n_steps=30, **how)
+            )
+            np.testing.assert_allclose(drawn.mean(0) / scale, other.mean(0) / scale, atol=0.15)
+            np.testing.assert_allclose(drawn.std(0) / scale, other.std(0) / scale, atol=0.15)
+        given = np.where(np.arange(2) == 0, X[:50], np.nan)
+        drawn = fitted.sample(50, random_state=0, given=given, n_steps=5)
+        np.testing.assert_array_equal(drawn[:, 0], X[:50, 0])
+        assert np.isfinite(drawn).all()

@@ -15,6 +15,7 @@ from sklearn.utils import estimator_html_repr
 from variants import VARIANTS, small_network
 
 from skscore import (
+    DenoisingScoreEstimator,
     KDEScoreBaseline,
     KernelScoreEstimator,
     ScoreMatchingEstimator,
@@ -29,6 +30,10 @@ SMALL = {"max_iter": 4, "hidden_layer_sizes": (16, 16), "random_state": 0}
 
 def sliced(**params):
     return SlicedScoreEstimator(**SMALL | params)
+
+
+def denoising(**params):
+    return DenoisingScoreEstimator(**SMALL | {"early_stopping": False} | params)
 
 
 def score_samples_of(estimator, rows):
@@ -90,7 +95,7 @@ def test_parameters_go_in_and_out(variant):
         estimator.set_params(n_projectionz=2)
 
 
-@pytest.mark.parametrize("variant", ["kde", "sliced-four", "exact-energy"])
+@pytest.mark.parametrize("variant", ["kde", "sliced-four", "exact-energy", "denoising-ladder"])
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
 def test_frames_are_rows_with_names(variant, frame):
     estimator = clone(VARIANTS[variant])
@@ -117,7 +122,14 @@ def test_a_refit_forgets_the_names():
 
 
 @pytest.mark.parametrize(
-    "cls", [KDEScoreBaseline, KernelScoreEstimator, ScoreMatchingEstimator, SlicedScoreEstimator]
+    "cls",
+    [
+        DenoisingScoreEstimator,
+        KDEScoreBaseline,
+        KernelScoreEstimator,
+        ScoreMatchingEstimator,
+        SlicedScoreEstimator,
+    ],
 )
 def test_the_html_links_to_the_documentation(cls):
     link = f"https://skscore.readthedocs.io/en/latest/api/skscore.{cls.__name__}.html"
@@ -170,7 +182,9 @@ def test_a_copy_does_not_care_what_is_set_after_fit(params):
     np.testing.assert_array_equal(copy.deepcopy(fitted).score_samples(X), field)
 
 
-@pytest.mark.parametrize("cls", [SlicedScoreEstimator, ScoreMatchingEstimator])
+@pytest.mark.parametrize(
+    "cls", [SlicedScoreEstimator, ScoreMatchingEstimator, DenoisingScoreEstimator]
+)
 def test_energy_is_there_where_the_model_has_one(cls):
     assert not hasattr(cls(), "energy")
     assert not hasattr(KDEScoreBaseline(), "energy")
@@ -182,7 +196,9 @@ def test_energy_is_there_where_the_model_has_one(cls):
         np.testing.assert_allclose(-slope, fitted.score_samples(X)[:, j], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("variant", ["kde", "kernel-numbers", "sliced", "exact-energy"])
+@pytest.mark.parametrize(
+    "variant", ["kde", "kernel-numbers", "sliced", "exact-energy", "denoising", "denoising-energy"]
+)
 def test_score_details(variant):
     fitted = clone(VARIANTS[variant]).fit(X)
     details = fitted.score_details(X)
@@ -202,3 +218,126 @@ def test_score_details(variant):
     assert fitted.score_details(X, covariance=S).value == pytest.approx(details.value, rel=1e-9)
     with pytest.raises(ValueError, match="covariance"):
         fitted.score_details(X, covariance=np.eye(3))
+
+
+# A step of a pipeline ----------------------------------------------------------------------------
+
+
+def test_a_step_codes_rows_and_decodes_them():
+    pipeline = make_pipeline(StandardScaler(), denoising())
+    codes = pipeline.fit_transform(X)
+    np.testing.assert_array_equal(codes, pipeline.transform(X))
+    assert codes.shape == X.shape
+    assert np.abs(codes.mean(axis=0)).max() < 0.5  # a standard normal, about
+    assert 0.5 < codes.std() < 1.5
+    np.testing.assert_allclose(pipeline.inverse_transform(codes), X, atol=1e-3)
+    # Those of the estimator alone: it standardises, too.
+    np.testing.assert_allclose(codes, denoising().fit_transform(X), atol=1e-3)
+    later = make_pipeline(denoising(), KDEScoreBaseline(0.5)).fit(X)
+    field = KDEScoreBaseline(0.5).fit(denoising().fit_transform(X))
+    assert later.score(X) == field.score(denoising().fit(X).transform(X))
+
+
+def test_a_pipeline_of_frames():
+    frame = pd.DataFrame(X, columns=["a", "b"], index=np.arange(len(X)) + 7)
+    pipeline = make_pipeline(StandardScaler(), denoising()).set_output(transform="pandas")
+    codes = pipeline.fit_transform(frame)
+    names = ["denoisingscoreestimator0", "denoisingscoreestimator1"]
+    assert isinstance(codes, pd.DataFrame)
+    assert codes.columns.tolist() == names
+    assert codes.index.tolist() == frame.index.tolist()
+    assert pipeline.get_feature_names_out().tolist() == names
+    assert pipeline[-1].feature_names_in_.tolist() == ["a", "b"]
+    np.testing.assert_array_equal(codes, pipeline.transform(frame))
+    plain = make_pipeline(StandardScaler(), denoising()).fit_transform(X)
+    np.testing.assert_allclose(codes, plain, rtol=1e-6, atol=1e-9)
+    with pytest.raises(ValueError, match="feature names"):
+        pipeline.transform(frame[["b", "a"]])
+    polars = denoising().set_output(transform="polars").fit(X).transform(X)
+    assert isinstance(polars, pl.DataFrame)
+    assert polars.columns == names
+    np.testing.assert_array_equal(polars.to_numpy(), denoising().fit(X).transform(X))
+
+
+def test_the_names_of_codes_are_as_many_as_the_codes():
+    wide = np.column_stack([X, X.sum(axis=1)])
+    fitted = denoising().fit(wide)
+    assert fitted.transform(wide).shape == (300, 2)
+    assert len(fitted.get_feature_names_out()) == 2
+    frame = denoising().set_output(transform="pandas").fit(wide).transform(wide)
+    assert frame.shape == (300, 2)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [{"n_noise_levels": [None, 4]}, {"sigma": [None, [3.0, 0.5], 0.3]}],
+    ids=["levels", "sigma"],
+)
+def test_a_grid_search_over_noise_levels(grid):
+    (name,) = grid
+    pipeline = make_pipeline(StandardScaler(), denoising(learning_rate_init=0.02))
+    step = {f"denoisingscoreestimator__{name}": grid[name]}
+    search = GridSearchCV(pipeline, step, cv=2).fit(X)
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).all()
+    assert len(np.unique(scores)) == len(scores)
+    assert search.best_score_ == scores.max()
+    best = search.best_estimator_[-1]
+    assert hasattr(search, "transform") == (np.ndim(best.sigma) > 0 or best.sigma is None)
+    by_hand = GridSearchCV(denoising(learning_rate_init=0.02), grid, cv=2).fit(X)
+    np.testing.assert_allclose(by_hand.cv_results_["mean_test_score"], scores, rtol=1e-3)
+
+
+def test_cross_val_score_of_denoising():
+    scores = cross_val_score(denoising(), X, cv=2)
+    halves = np.array_split(np.arange(len(X)), 2)
+    by_hand = [denoising().fit(X[other]).score(X[one]) for one, other in (halves, halves[::-1])]
+    np.testing.assert_array_equal(scores, by_hand)
+
+
+MANY_LEVELS = ["transform", "fit_transform", "inverse_transform", "log_density"]
+
+
+def test_one_level_has_no_codes_and_no_density():
+    def has(estimator):
+        return [hasattr(estimator, name) for name in MANY_LEVELS]
+
+    for one in (0.3, np.float32(0.3), 1):
+        for parametrization in ("score", "energy"):
+            estimator = denoising(sigma=one, parametrization=parametrization)
+            assert has(estimator) == [False] * 4
+            assert has(estimator.fit(X)) == [False] * 4
+            assert has(clone(estimator)) == [False] * 4
+        with pytest.raises(AttributeError, match=r"has no attribute 'log_density'"):
+            _ = estimator.log_density
+    for many in (None, [3.0, 1.0], np.array([3.0, 1.0])):
+        estimator = denoising(sigma=many)
+        assert has(estimator) == [True] * 4
+        assert has(estimator.fit(X)) == [True] * 4
+    # A fitted model is what it was fitted as, whatever is set afterwards.
+    assert has(estimator.set_params(sigma=0.3)) == [True] * 4
+    assert np.isfinite(estimator.transform(X)).all()
+    assert has(denoising(sigma=0.3).fit(X).set_params(sigma=None)) == [False] * 4
+    with pytest.raises(TypeError, match="transform"):
+        make_pipeline(denoising(sigma=0.3), KDEScoreBaseline()).fit(X)
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name.startswith("denoising")])
+def test_joblib_keeps_codes_densities_and_samples(variant, tmp_path):
+    fitted = clone(VARIANTS[variant]).fit(X)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    loaded = joblib.load(tmp_path / "model.joblib")
+    np.testing.assert_array_equal(loaded.sigmas_, fitted.sigmas_)
+    assert hasattr(loaded, "transform") == hasattr(fitted, "transform")
+    if not hasattr(fitted, "transform"):
+        return
+    codes = fitted.transform(X[:20])
+    for e in (loaded, copy.deepcopy(fitted)):
+        np.testing.assert_array_equal(e.transform(X[:20]), codes)
+        np.testing.assert_array_equal(e.inverse_transform(codes), fitted.inverse_transform(codes))
+        np.testing.assert_array_equal(e.log_density(X[:20]), fitted.log_density(X[:20]))
+        np.testing.assert_array_equal(
+            e.score_samples(X, sigma=1.0), fitted.score_samples(X, sigma=1.0)
+        )
+        drawn = [one.sample(3, random_state=0, n_steps=4) for one in (fitted, e)]
+        np.testing.assert_array_equal(*drawn)

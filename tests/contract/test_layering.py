@@ -14,13 +14,14 @@ LAYERS = (
     "_affine _callbacks _torch datasets metrics noise _autodiff _integrate _adamw",
     "_validation networks objectives samplers density",
     "_base _model _training",
-    "_chains",
+    "_denoiser _chains",
+    "_descents",
     "estimators kernel compose latent",
     "io plotting testing",
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
-SHELLS = {"estimators", "kernel", "compose", "latent", "io", "_chains"}
-TORCH = {"_autodiff", "_integrate", "_adamw", "_model", "_training"}
+SHELLS = {"estimators", "kernel", "compose", "latent", "io", "_chains", "_descents"}
+TORCH = {"_autodiff", "_integrate", "_adamw", "_model", "_denoiser", "_training"}
 TORCH |= {"noise", "networks", "objectives", "samplers", "density"}
 NO_TORCH = {"datasets", "metrics", "exceptions", "_affine", "_validation", "_base", "_callbacks"}
 NUMPY = {"numpy", "scipy", "sklearn", "pandas"}
@@ -140,6 +141,17 @@ TWINS = {
     "sibling-package": ("kernel", "from .. import estimators", "not below"),
     "sibling-chains": ("_base", "def f():\n    import skscore._chains", "not below"),
     "sibling-training": ("_training", "from skscore._model import ScoreModel", "not below"),
+    "sibling-denoiser": ("_chains", "from skscore._denoiser import Denoiser", "not below"),
+    "up-denoiser": ("_model", "def f():\n    from skscore._denoiser import x", "not below"),
+    "up-descents": ("_chains", "from skscore import _descents", "not below"),
+    "up-noise": ("noise._levels", "from skscore.samplers import langevin", "not below"),
+    "up-integrate": ("_integrate", "from skscore.density import carry", "not below"),
+    "sibling-density": ("density._flow", "from skscore.samplers import mala", "not below"),
+    "door-denoiser": ("_denoiser", "from skscore import _torch", "goes through the door"),
+    "numpy-denoiser": ("_denoiser", "import numpy", "a torch room imports numpy"),
+    "numpy-density": ("density._flow", "import scipy.integrate", "a torch room imports scipy"),
+    "numpy-noise": ("noise._grids", "import numpy as np", "a torch room imports numpy"),
+    "shell-denoiser": ("_denoiser", "from skscore._validation import x", "a torch room imports"),
     "door": ("_training", "from skscore import _torch", "goes through the door"),
     "door-late": ("_model", "def f():\n    from skscore._torch import to_numpy", "the door"),
     "numpy": ("objectives._exact", "import numpy as np", "a torch room imports numpy"),

@@ -39,6 +39,10 @@ FRESH = [
     "exact-linear-network",
     "sliced-ensemble",
     "sliced-one",
+    "denoising",
+    "denoising-one",
+    "denoising-energy",
+    "denoising-network",
 ]
 
 

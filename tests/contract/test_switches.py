@@ -1,15 +1,18 @@
 """From the parameters of an estimator to its training: what arrives, and what the defaults are."""
 
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
 
+import docs
 import numpy as np
 import pytest
 import torch
 
-from skscore import ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore import DenoisingScoreEstimator, ScoreMatchingEstimator, SlicedScoreEstimator
 from skscore._training import Plan
 from skscore.estimators import _base
-from skscore.objectives import exact, sliced
+from skscore.noise import Ladder, LogUniform
+from skscore.objectives import denoising, exact, noise_conditional, sliced
 
 BOTH = pytest.mark.parametrize("cls", [SlicedScoreEstimator, ScoreMatchingEstimator])
 X = np.random.default_rng(0).standard_normal((2000, 10))
@@ -22,8 +25,11 @@ def planned(monkeypatch):
     def plan(estimator, rows=X):
         seen = {}
 
-        def fit_score(model, x, x_held_out, objective, plan, *, generator, history, on_epoch):
+        def fit_score(
+            model, x, x_held_out, objective, plan, *, generator, history, judge, on_epoch
+        ):
             seen.update(model=model, x=x, held_out=x_held_out, objective=objective, plan=plan)
+            seen.update(judge=judge)
 
         monkeypatch.setattr(_base, "fit_score", fit_score)
         estimator.fit(rows)
@@ -157,3 +163,125 @@ def test_what_a_constant_rate_and_no_average_do_to_a_fit(cls):
     stale["early_stopping"] = True
     assert cls(**params | stale).fit(rows).n_iter_ == 1
     assert cls(**params | stale | {"learning_rate": "adaptive"}).fit(rows).n_iter_ == 4
+
+
+# The noise levels --------------------------------------------------------------------------------
+
+OF_DENOISING = replace(
+    DEFAULT,
+    n_epochs=572,  # 8,000 steps, fourteen to an epoch
+    batch_size=128,
+    learning_rate=0.003,
+    weight_decay=0.05,
+    average_span=1000,
+)
+
+
+def test_the_default_plan_of_denoising(planned):
+    seen = planned(DenoisingScoreEstimator())
+    assert seen["plan"] == OF_DENOISING
+    assert seen["x"].shape == (1800, 10)
+    assert seen["held_out"].shape == (200, 10)
+    assert seen["objective"].func is noise_conditional
+    assert isinstance(seen["objective"].keywords["levels"], LogUniform)
+    (member,) = members_of(seen)
+    assert [W.shape[1] for W in member.weights] == [128, 128, 128, 10]
+    assert member.activation == "silu"
+
+
+@pytest.mark.parametrize("name", sorted(set(SWITCHES) - {"sigma", "max_iter", "batch_size"}))
+def test_each_switch_of_denoising_changes_its_own_part_of_the_plan(name, planned):
+    value, change = SWITCHES[name]
+    plan = planned(DenoisingScoreEstimator(**{name: value}))["plan"]
+    assert asdict(plan) == asdict(OF_DENOISING) | change
+
+
+@pytest.mark.parametrize(
+    ("params", "levels"),
+    [
+        ({"sigma_min": 0.1, "sigma_max": 8}, LogUniform(8.0, 0.1, 0.1)),
+        ({"sigma": [3, 1.0, 0.2]}, Ladder((3.0, 1.0, 0.2))),
+        ({"sigma": np.array([3, 1])}, Ladder((3.0, 1.0))),
+        (
+            {"n_noise_levels": 3, "sigma_min": 0.01, "sigma_max": 1},
+            Ladder((1.0, pytest.approx(0.1), 0.01)),
+        ),
+        ({"n_noise_levels": 2, "sigma_min": 0.5, "sigma_max": 1.0}, Ladder((1.0, 0.5))),
+    ],
+    ids=["range", "ladder", "array", "geometric", "two"],
+)
+def test_the_levels_reach_the_objective(params, levels, planned):
+    estimator = DenoisingScoreEstimator(**params)
+    objective = planned(estimator)["objective"]
+    assert type(objective.keywords["levels"]) is type(levels)
+    assert vars(objective.keywords["levels"]) == vars(levels)
+    ends = levels.sigmas if isinstance(levels, Ladder) else (levels.high, levels.low)
+    assert estimator.sigmas_.tolist() == list(ends)
+
+
+def test_the_automatic_range(planned):
+    """The largest distance of two rows, and a hundredth of a deviation or half a column's step."""
+    rows = X * [*[1e3] * 5, *[1e-3] * 5]
+    estimator = DenoisingScoreEstimator()
+    planned(estimator, rows)
+    U = (rows - rows.mean(0)) / rows.std(0)
+    # The pair by brute force, a thousand rows at a time.
+    far = max(np.sqrt(((U[i : i + 10, None] - U) ** 2).sum(-1)).max() for i in range(0, 2000, 10))
+    np.testing.assert_allclose(estimator.sigmas_, [far, 0.01])
+    for digits, low in ((1, 0.05), (0, 0.1), (2, 0.01)):
+        planned(estimator, np.round(X, digits))
+        assert estimator.sigmas_[-1] == pytest.approx(low, rel=0.05)
+
+
+def test_one_level_is_denoised_at_that_level(planned):
+    seen = planned(DenoisingScoreEstimator(sigma=0.3))
+    assert seen["objective"].func is denoising
+    assert seen["objective"].keywords == {"curl_penalty": 10.0, "sigma": 0.3}
+    assert seen["plan"].sigma == 0.0  # the objective blurs its rows
+    assert seen["plan"].n_epochs == 179  # 2,500 steps
+    assert [W.shape[1] for W in members_of(seen)[0].weights] == [96, 96, 96, 10]
+    energy = planned(DenoisingScoreEstimator(sigma=0.3, parametrization="energy"))["objective"]
+    assert energy.keywords == {"curl_penalty": 0.0, "sigma": 0.3}
+
+
+@pytest.mark.parametrize("params", [{}, {"sigma": [3.0, 1.0, 0.1]}, {"sigma": 0.3}], ids=str)
+def test_the_judge_has_no_noise_of_its_own(params, planned):
+    seen = planned(DenoisingScoreEstimator(**params | {"hidden_layer_sizes": (8,)}), X[:300, :2])
+    stream = torch.get_rng_state()
+    with torch.no_grad():
+        first, second = (seen["judge"](seen["model"].float(), seen["held_out"]) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first.shape[-1] == 30
+    assert torch.equal(torch.get_rng_state(), stream)
+
+
+NUMBERS = {  # parameter -> what its entry must say, beside its default
+    "hidden_layer_sizes": ["128, 128, 128", "96, 96, 96"],
+    "max_iter": ["8,000", "2,500"],
+    "batch_size": ["128"],
+    "average": ["1,000"],
+    "frequency_spread": [],
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_words_of_denoising_have_its_numbers(name):
+    """Where "auto" is another number than that of the other estimators, the entry says so."""
+    entry, other = (
+        docs.entries(docs.sections(cls.__doc__)["Parameters"])[name]
+        for cls in (DenoisingScoreEstimator, SlicedScoreEstimator)
+    )
+    assert entry != other
+    for number in NUMBERS[name]:
+        assert re.search(rf"\b{number}\b", entry), entry
+
+
+def test_the_spread_of_denoising_is_one_by_default(planned):
+    first = {
+        spread: members_of(
+            planned(DenoisingScoreEstimator(frequency_spread=spread, random_state=0))
+        )[0].weights[0]
+        for spread in ("auto", 1.0, 50.0)
+    }
+    assert torch.equal(first["auto"], first[1.0])
+    assert float((first[50.0] / first[1.0]).max()) > 40

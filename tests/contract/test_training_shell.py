@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from variants import VARIANTS
 
-from skscore import ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore import DenoisingScoreEstimator, ScoreMatchingEstimator, SlicedScoreEstimator
 from skscore.datasets import GaussianMixture
 
 X = GaussianMixture.four().sample(300, random_state=0)
@@ -43,7 +43,9 @@ def callback():
 
 
 @pytest.mark.usefixtures("callback")
-@pytest.mark.parametrize("cls", [SlicedScoreEstimator, ScoreMatchingEstimator])
+@pytest.mark.parametrize(
+    "cls", [SlicedScoreEstimator, ScoreMatchingEstimator, DenoisingScoreEstimator]
+)
 def test_each_epoch_is_a_task(cls):
     recorder = Recorder()
     fitted = cls(**SMALL).set_callbacks(recorder).fit(X)
@@ -159,7 +161,43 @@ def test_a_warm_start_does_not_take_a_score_for_an_energy():
         warm.set_params(parametrization="energy").fit(X[:, :1])
 
 
-@pytest.mark.parametrize("variant", ["kde", "sliced-warm", "exact"])
+OTHER_LEVELS = {
+    "a ladder": ({"sigma": [3.0, 1.0, 0.2]}, {"sigma": [3.0, 1.0, 0.1]}),
+    "a shorter one": ({"sigma": [3.0, 1.0, 0.2]}, {"sigma": [3.0, 0.2]}),
+    "one level": ({"sigma": [3.0, 1.0, 0.2]}, {"sigma": 0.2}),
+    "many levels": ({"sigma": 0.2}, {"sigma": None}),
+    "another level": ({"sigma": 0.2}, {"sigma": 0.3}),
+    "a range": ({"sigma_min": 0.1}, {"sigma_min": 0.2}),
+    "more levels": ({"n_noise_levels": 3}, {"n_noise_levels": 4}),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_LEVELS)
+def test_a_warm_start_refuses_other_noise_levels(case):
+    before, after = OTHER_LEVELS[case]
+    warm = DenoisingScoreEstimator(**SMALL, warm_start=True, **before).fit(X)
+    field, levels = warm.score_samples(X), warm.sigmas_
+    with pytest.raises(ValueError, match=r"warm_start=True needs .*sigma.*or warm_start=False"):
+        warm.set_params(**after).fit(X)
+    np.testing.assert_array_equal(warm.score_samples(X), field)
+    np.testing.assert_array_equal(warm.sigmas_, levels)
+    fresh = warm.set_params(warm_start=False).fit(X)
+    assert not np.array_equal(fresh.sigmas_, levels)
+
+
+@pytest.mark.parametrize("params", [{}, {"n_noise_levels": 3}], ids=["range", "ladder"])
+def test_a_warm_start_keeps_the_automatic_levels(params):
+    """Of other rows too: the levels of a range are no reason to refuse them."""
+    warm = DenoisingScoreEstimator(**SMALL | {"early_stopping": False}, warm_start=True, **params)
+    levels = warm.fit(X).sigmas_
+    other = warm.set_params(learning_rate_init=1e-12, max_iter=1)
+    field = other.score_samples(X, sigma=1.0)
+    other.fit(2 * X[::-1] + 1)
+    np.testing.assert_array_equal(warm.sigmas_, levels)
+    np.testing.assert_allclose(warm.score_samples(X, sigma=1.0), field, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["kde", "sliced-warm", "exact", "denoising-ladder"])
 def test_a_refused_fit_keeps_the_names(variant):
     frame = pd.DataFrame(X, columns=["a", "b"])
     fitted = clone(VARIANTS[variant]).fit(frame)

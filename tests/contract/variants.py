@@ -3,6 +3,7 @@
 import torch
 
 from skscore import (
+    DenoisingScoreEstimator,
     KDEScoreBaseline,
     KernelScoreEstimator,
     ScoreMatchingEstimator,
@@ -20,6 +21,16 @@ class Plain(torch.nn.Module):
 
     def forward(self, x):
         return torch.nn.functional.softplus(x @ self.first) @ self.last
+
+
+class WithNoise(Plain):
+    """A network that skscore did not write, and that sees the noise level."""
+
+    def __init__(self, n_features, n_outputs, generator):
+        super().__init__(n_features + 1, n_outputs, generator)
+
+    def forward(self, x, log_sigma):
+        return super().forward(torch.cat([x, log_sigma], dim=-1))
 
 
 def small_network(n_features, n_outputs, *, generator):
@@ -41,6 +52,15 @@ def _small(cls, **params):
 
 def _sliced(**params):
     return _small(SlicedScoreEstimator, **params)
+
+
+def noise_network(n_features, n_outputs, *, generator):
+    """Return a network of one's own that sees the noise level."""
+    return WithNoise(n_features, n_outputs, generator)
+
+
+def _denoising(**params):
+    return _small(DenoisingScoreEstimator, **params)
 
 
 def _exact(**params):
@@ -75,6 +95,14 @@ VARIANTS = {
         average=False,
         residual_test=False,
     ),
+    "denoising": DenoisingScoreEstimator(max_iter=2),
+    "denoising-one": _denoising(sigma=0.3),
+    "denoising-one-energy": _denoising(sigma=0.3, parametrization="energy"),
+    "denoising-ladder": _denoising(sigma=[5.0, 1.0, 0.3, 0.1], n_members=2),
+    "denoising-geometric": _denoising(n_noise_levels=5, standardize="full"),
+    "denoising-energy": _denoising(parametrization="energy"),
+    "denoising-network": _denoising(network=noise_network, n_members=2),
+    "denoising-blind": _denoising(network=small_network, standardize=None),
     "exact": ScoreMatchingEstimator(max_iter=3),
     "exact-members-energy": _exact(
         parametrization="energy", hidden_layer_sizes=(8, 8), n_members=2

@@ -9,9 +9,11 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 import skscore
 from skscore import (
+    DenoisingScoreEstimator,
     KDEScoreBaseline,
     KernelScoreEstimator,
     ScoreMatchingEstimator,
@@ -43,16 +45,20 @@ ESTIMATORS = {
     "exact": (ScoreMatchingEstimator, NET),
     "energy": (ScoreMatchingEstimator, NET | {"parametrization": "energy"}),
     "members": (SlicedScoreEstimator, NET | {"n_members": 2}),
+    "denoising": (DenoisingScoreEstimator, NET),
+    "ladder": (DenoisingScoreEstimator, NET | {"sigma": [6.0, 2.0, 0.5, 0.1]}),
+    "denoising-energy": (DenoisingScoreEstimator, NET | {"parametrization": "energy"}),
+    "one-level": (DenoisingScoreEstimator, NET | {"sigma": 0.3}),
 }
 
 
-@pytest.fixture(params=["kde", "kernel", "sliced", "exact"])
+@pytest.fixture(params=["kde", "kernel", "sliced", "exact", "denoising"])
 def make(request):
-    """Make an estimator of one of the four classes, with other parameters if given."""
+    """Make an estimator of one of the five classes, with other parameters if given."""
     return _maker(request.param)
 
 
-@pytest.fixture(params=ESTIMATORS)
+@pytest.fixture(params=[kind for kind in ESTIMATORS if kind != "ladder"])
 def make_any(request):
     """Make an estimator of every kind: each bandwidth, each objective, an energy."""
     return _maker(request.param)
@@ -133,7 +139,7 @@ def everything(draw):
 
     def everything(fitted, X):
         values = [fitted.score_samples(X), fitted.score(X), draw(fitted, 40)]
-        for name in ("energy", "log_density"):
+        for name in ("energy", "log_density", "transform"):
             values += [getattr(fitted, name)(X)] if hasattr(fitted, name) else []
         return [np.asarray(v) for v in values]
 
@@ -142,10 +148,11 @@ def everything(draw):
 
 @pytest.fixture
 def two_threads():
-    """Two torch threads in this thread, whatever it had."""
+    """Two torch threads in this thread, and two of BLAS's, whatever they were."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    yield
+    with threadpool_limits(2, user_api="blas"):
+        yield
     torch.set_num_threads(before)
 
 

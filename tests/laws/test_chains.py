@@ -1,4 +1,4 @@
-"""Laws of every sampler: rows are independent, steps are seen, running away is an error."""
+"""Laws of every sampler at one level: rows are independent, steps seen, divergence is an error."""
 
 import math
 import warnings
@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from skscore.exceptions import DivergenceError, SamplingWarning
-from skscore.samplers import SAMPLERS, langevin, mala
+from skscore.samplers import AT_ONE_LEVEL, langevin, mala
 
-every_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+every_sampler = pytest.mark.parametrize("sampler", AT_ONE_LEVEL.values(), ids=AT_ONE_LEVEL)
 
 
 class Target:

@@ -17,7 +17,7 @@ from skscore._autodiff import value_and_products
 from skscore._model import GradientField, ScoreModel
 from skscore.datasets import GaussianMixture
 from skscore.networks import ACTIVATIONS, MLP
-from skscore.objectives import curl, exact, sliced
+from skscore.objectives import curl, denoising, exact, sliced
 from skscore.objectives._curl import first_rows, on_all
 
 DEPTHS = [(), (7,), (7, 5), (6, 7, 5), (5, 6, 7, 5)]
@@ -71,6 +71,7 @@ PENALISED = {
     "sliced, unit vectors": partial(sliced, curl_penalty=10.0, n_projections=4),
     "exact": partial(exact, curl_penalty=10.0),
     "exact, no penalty": exact,
+    "denoising": partial(denoising, sigma=0.5, curl_penalty=10.0),
 }
 
 

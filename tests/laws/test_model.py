@@ -33,7 +33,10 @@ class Custom(nn.Module):
 
 def model_of(network, woken, energy):
     inner = network(D, 1 if energy else D, generator=torch.Generator().manual_seed(0))
-    return ScoreModel(woken(inner), precision(), energy=energy)
+    inner = woken(inner)
+    if hasattr(inner, "at"):  # it takes a condition
+        inner = inner.at(torch.full((1,), 0.7, dtype=torch.float64))
+    return ScoreModel(inner, precision(), energy=energy)
 
 
 every_network = pytest.mark.parametrize(

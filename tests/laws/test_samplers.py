@@ -1,4 +1,4 @@
-"""Laws of the samplers: the exact law of a chain on a Gaussian.
+"""Laws of the samplers at one level: the exact law of a chain on a Gaussian.
 
 ``lam`` the variance of the target N(0, lam), ``eta`` the step, ``a = 1 - eta / lam``. From any
 Gaussian start a Langevin chain stays Gaussian: mean ``a^k x0`` and variance
@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy import stats
 
-from skscore.samplers import SAMPLERS, langevin, mala
+from skscore.samplers import AT_ONE_LEVEL, FROM_NOISE, SAMPLERS, langevin, mala
 
 ALPHA = 1e-6
 N = 20_000
@@ -69,7 +69,8 @@ def langevin_p(sampler, eta, lam, k=4, start=3.0, drift=1.0):
 
 
 def test_every_sampler_has_its_law_here():
-    assert sorted(SAMPLERS) == ["langevin", "mala"]
+    assert sorted(AT_ONE_LEVEL) == ["langevin", "mala"]
+    assert {**AT_ONE_LEVEL, **FROM_NOISE} == SAMPLERS  # the others: test_descents.py
 
 
 @steps

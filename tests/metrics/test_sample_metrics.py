@@ -9,6 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from skscore.datasets import Gaussian
 from skscore.metrics import _energy_distance, c2st, energy_distance
 
+pytestmark = pytest.mark.usefixtures("share_of_openmp")
+
 
 @pytest.fixture
 def pair():

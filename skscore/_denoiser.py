@@ -1,0 +1,165 @@
+"""A score model at every noise level: Gaussian skip, and a preconditioned residual that is learnt.
+
+``S = P^-1 = Q diag(lam) Q'`` the covariance of the data in coordinates u, ``S_sigma = S + sigma^2``
+that of the data blurred at level sigma. The score is
+
+    s(x, sigma) = -S_sigma^-1 x + Q diag(k) Q' F(S_sigma^-1/2 x, log sigma),
+    k = sqrt(lam / (S_sigma (sigma^2 + FINE^2 lam))),
+
+so that for Gaussian data F = 0 is exact at every level, and F sees and returns numbers of order
+one. At ``lam = 1`` and above FINE this is the preconditioning of Karras et al. (2022, table 1);
+below, their k = 1 / (sigma r) grows without bound, while the residual score does not: there it
+would leave the small levels, and the field that `score_samples` returns, to chance.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skscore._model import ScoreModel
+from skscore.networks import Conjugate, bind, conjugate
+
+FINE = 0.1  # deviations below which the residual score stops growing as the noise shrinks
+
+
+def neighbours(values: Tensor, rows: Tensor) -> Tensor:
+    """Return values (..., m, 1) as one for each row (..., n, d), each for n / m neighbours."""
+    n, m = rows.shape[-2], values.shape[-2]
+    return values if m == n else values.repeat_interleave(n // m, dim=-2)
+
+
+class Denoiser(nn.Module):
+    """The score of the data blurred by N(0, sigma^2 I), for all sigma.
+
+    Parameters
+    ----------
+    network : nn.Module
+        F, rows and a condition in; with d outputs, or one for an energy.
+    precision : Tensor of shape (d, d)
+        P, of the fitted Gaussian; its mean is zero.
+    energy : bool
+        Whether the network is an energy.
+    conditional : bool, default=True
+        Whether the network takes the log of the noise level beside the rows.
+    """
+
+    precision: Tensor
+    variances: Tensor
+    basis: Tensor
+
+    def __init__(
+        self, network: nn.Module, precision: Tensor, *, energy: bool, conditional: bool = True
+    ):
+        super().__init__()
+        self.network, self.has_energy, self.conditional = network, energy, conditional
+        for name in ("precision", "variances", "basis"):
+            self.register_buffer(name, torch.empty(0))
+        self.set_gaussian(precision)
+
+    def set_gaussian(self, precision: Tensor) -> None:
+        """Set the Gaussian that the network stands over."""
+        eigenvalues, basis = torch.linalg.eigh(precision.to(torch.float64))
+        like = precision
+        self.precision, self.variances = like.clone(), (1 / eigenvalues).to(like)
+        self.basis = basis.to(like)
+
+    # Factors of the formula above; sigma a number, or (..., n, 1) ------------------------------
+
+    def _blurred(self, sigma: Tensor) -> Tensor:
+        return self.variances + sigma**2
+
+    def _k(self, sigma: Tensor) -> Tensor:
+        lam = self.variances
+        return (lam / (self._blurred(sigma) * (sigma**2 + FINE**2 * lam))).sqrt()
+
+    def _height(self, sigma: Tensor) -> Tensor:
+        """Return the factor of an energy whose gradient is as large as the residual score."""
+        lam = self.variances.mean()
+        return (lam / (sigma**2 + FINE**2 * lam)).sqrt()
+
+    def _condition(self, sigma: Tensor) -> Tensor:
+        return torch.log(sigma / self.variances.mean().sqrt())
+
+    def _times(self, x: Tensor, factors: Tensor) -> Tensor:
+        """Return ``Q diag(factors) Q' x`` for rows x."""
+        return ((x @ self.basis) * factors) @ self.basis.mT
+
+    # Training: a level to each row, or to each few neighbours ------------------------------------
+
+    def _evaluate(self, a: Tensor, blurred: Tensor, sigma: Tensor) -> Tensor:
+        """Return F at rows a in the basis, which have levels (..., m, 1)."""
+        rows = (a * blurred.rsqrt()) @ self.basis.mT
+        if not self.conditional:
+            return self.network(rows)
+        condition = self._condition(sigma)
+        if not getattr(self.network, "shares_conditions", False):
+            condition = neighbours(condition, rows)
+        return self.network(rows, condition)
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Return the field at rows (..., n, d) with levels (..., n, 1).
+
+        Fewer levels (..., m, 1) are shared by neighbours, n / m at a time.
+        """
+        level = neighbours(sigma, x)
+        blurred = self._blurred(level)
+        if not self.has_energy:
+            a = x @ self.basis
+            F = self._evaluate(a, blurred, sigma) @ self.basis
+            return (self._k(level) * F - a / blurred) @ self.basis.mT
+        training = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            a = x @ self.basis
+            energy = (self._height(level) * self._evaluate(a, blurred, sigma)).sum()
+            (gradient,) = torch.autograd.grad(energy, x, create_graph=training)
+        return -((a.detach() / blurred) @ self.basis.mT) - gradient
+
+    def weigh(self, error: Tensor, sigma: Tensor) -> Tensor:
+        """Return an error of the score in the units of F: all levels count about alike."""
+        return (error @ self.basis) / self._k(neighbours(sigma, error))
+
+    # Evaluating: one level for all rows ---------------------------------------------------------
+
+    def _bound(self, sigma: Tensor):
+        """Return the network of rows alone."""
+        condition = self._condition(sigma).view(1)
+        return bind(self.network, condition) if self.conditional else self.network
+
+    def _level(self, sigma: float) -> Tensor:
+        return torch.tensor(sigma, dtype=self.basis.dtype, device=self.basis.device)
+
+    def at(self, sigma: float) -> ScoreModel:
+        """Return the model of the data blurred at one level."""
+        level, Q = self._level(sigma), self.basis
+        inside = (Q * self._blurred(level).rsqrt()) @ Q.mT
+        precision = (Q / self._blurred(level)) @ Q.mT
+        outside = self._height(level).view(1, 1) if self.has_energy else (Q * self._k(level)) @ Q.mT
+        network = conjugate(self._bound(level), inside, outside)
+        return ScoreModel(network, precision, energy=self.has_energy)
+
+    def flow(self, sigma: float):
+        """Return the velocity of the probability flow, ``dw / d log sigma``.
+
+        In coordinates ``w = S_sigma^-1/2 x``, where the blurred Gaussian is N(0, I) at each level,
+        and what moves is due to the residual r alone: ``-sigma^2 S_sigma^-1/2 r(S_sigma^1/2 w)``.
+        """
+        level, Q = self._level(sigma), self.basis
+        root = self._blurred(level).sqrt()
+        if self.has_energy:
+            outside = (Q * (-(level**2) / root)) @ Q.mT
+            return Conjugate(self.at(sigma).residual, (Q * root) @ Q.mT, outside)
+        eye = torch.eye(len(Q), dtype=Q.dtype, device=Q.device)
+        return conjugate(
+            self._bound(level), eye, (Q * (-(level**2) * self._k(level) / root)) @ Q.mT
+        )
+
+    def to_flow(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        """Return the coordinates w of rows blurred at a level, and ``log |det dw/dx|``."""
+        blurred = self._blurred(self._level(sigma))
+        return self._times(x, blurred.rsqrt()), -0.5 * blurred.log().sum()
+
+    def from_flow(self, w: Tensor, sigma: float) -> Tensor:
+        """Return the rows x of coordinates w at a level."""
+        return self._times(w, self._blurred(self._level(sigma)).sqrt())

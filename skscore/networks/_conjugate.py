@@ -1,0 +1,88 @@
+"""A network, or any field, in other coordinates and at one condition."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skscore._autodiff import value_and_jvp
+
+
+class Conjugate(nn.Module):
+    """``x -> f(x inside) outside``: a field in other coordinates.
+
+    Parameters
+    ----------
+    field : callable
+        f, rows in and rows out.
+    inside, outside : Tensor of shape (d, d)
+        Matrices.
+    """
+
+    def __init__(self, field, inside: Tensor, outside: Tensor):
+        super().__init__()
+        self.field, self.inside, self.outside = field, inside, outside
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the field, (n, d) -> (n, d)."""
+        return self.field(x @ self.inside) @ self.outside
+
+    def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the value and ``J v``."""
+        s, jv = value_and_jvp(self.field, x @ self.inside, v @ self.inside)
+        return s @ self.outside, jv @ self.outside
+
+
+class Gated(nn.Module):
+    """A network times a factor for each output that is learnt from zero.
+
+    So a network of any kind begins as zero, and the field as the Gaussian that it stands over.
+
+    Parameters
+    ----------
+    network : nn.Module
+        It maps rows, and whatever else it takes, to (n, n_outputs).
+    n_outputs : int
+        Columns out.
+    """
+
+    def __init__(self, network: nn.Module, n_outputs: int):
+        super().__init__()
+        self.network = network
+        self.gain = nn.Parameter(torch.zeros(n_outputs, dtype=torch.float32, device="cpu"))
+
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        """Return the network's values times the factors, (n, d) -> (n, n_outputs)."""
+        return self.network(x, *condition) * self.gain
+
+
+class Bound(nn.Module):
+    """A network of rows and a condition, at one condition.
+
+    Parameters
+    ----------
+    network : nn.Module
+        It maps (n, d) and (n, 1) to (n, o).
+    condition : Tensor of shape (1,)
+        The condition of all rows.
+    """
+
+    def __init__(self, network: nn.Module, condition: Tensor):
+        super().__init__()
+        self.network, self.condition = network, condition
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Evaluate the network, (n, d) -> (n, o)."""
+        return self.network(x, self.condition.expand(*x.shape[:-1], 1))
+
+
+def conjugate(network, inside: Tensor, outside: Tensor):
+    """Return ``x -> network(x inside) outside``, folded into the weights where they are known."""
+    fold = getattr(network, "between", None)
+    return Conjugate(network, inside, outside) if fold is None else fold(inside, outside)
+
+
+def bind(network: nn.Module, condition: Tensor) -> nn.Module:
+    """Return the network of rows alone, at one condition (1,)."""
+    at = getattr(network, "at", None)
+    return Bound(network, condition) if at is None else at(condition)

@@ -1,0 +1,62 @@
+"""Grids of noise levels, largest first."""
+
+from __future__ import annotations
+
+import math
+
+
+def geometric_grid(high: float, low: float, n_levels: int) -> list[float]:
+    """Return levels at equal ratios (Song and Ermon 2019, section 4.1).
+
+    Parameters
+    ----------
+    high, low : float
+        The ends.
+    n_levels : int
+        How many, both ends included; one is the lower end.
+
+    Returns
+    -------
+    list of float
+        The levels, decreasing.
+
+    Examples
+    --------
+    >>> from skscore.noise import geometric_grid
+    >>> [round(sigma, 3) for sigma in geometric_grid(1.0, 0.01, 3)]
+    [1.0, 0.1, 0.01]
+    """
+    if n_levels == 1:
+        return [low]
+    ratio = math.log(low / high) / (n_levels - 1)
+    return [*(high * math.exp(ratio * i) for i in range(n_levels - 1)), low]
+
+
+def rho_grid(high: float, low: float, n_levels: int, *, rho: float = 7.0) -> list[float]:
+    """Return levels whose rho-th roots are equally spaced (Karras et al. 2022, eq. 5).
+
+    Parameters
+    ----------
+    high, low : float
+        The ends.
+    n_levels : int
+        How many, both ends included; one is the lower end.
+    rho : float, default=7.0
+        One is a linear grid; the larger, the nearer to a geometric one.
+
+    Returns
+    -------
+    list of float
+        The levels, decreasing.
+
+    Examples
+    --------
+    >>> from skscore.noise import rho_grid
+    >>> [round(sigma, 3) for sigma in rho_grid(1.0, 0.01, 3)]
+    [1.0, 0.14, 0.01]
+    """
+    if n_levels == 1:
+        return [low]
+    first, last = high ** (1 / rho), low ** (1 / rho)
+    steps = (i / (n_levels - 1) for i in range(n_levels - 1))
+    return [*((first + t * (last - first)) ** rho for t in steps), low]

@@ -1,0 +1,104 @@
+"""The laws of the noise level in training: ``levels.draw(x, generator) -> (..., n, 1)``.
+
+Stratified: the levels of one batch are spread evenly over their law, so that no batch lacks the
+small or the large ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def _stratified(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return a uniform number for each row, one in each of n equal parts, in random order."""
+    *members, n, _ = x.shape
+    options = {"generator": generator, "dtype": x.dtype, "device": x.device}
+    order = torch.rand(*members, n, **options).argsort(dim=-1)  # type: ignore[arg-type, call-overload]
+    return ((order + torch.rand(*members, n, **options)) / n).unsqueeze(-1)  # type: ignore[arg-type, call-overload]
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Every level between two, uniform in its logarithm, and a share of the rows at the lowest.
+
+    Parameters
+    ----------
+    high, low : float
+        The ends.
+    at_lowest : float, default=0.0
+        Share of the rows at `low`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skscore.noise import LogUniform
+    >>> sigma = LogUniform(10.0, 0.1).draw(torch.zeros(4, 2), torch.Generator().manual_seed(0))
+    >>> (sigma > 1).sum()
+    tensor(2)
+    """
+
+    high: float
+    low: float
+    at_lowest: float = 0.0
+
+    def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return a level for each row.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., n, d)
+            Rows.
+        generator : torch.Generator
+            Draws them.
+
+        Returns
+        -------
+        Tensor of shape (..., n, 1)
+            The levels.
+        """
+        share = (_stratified(x, generator) - self.at_lowest) / (1 - self.at_lowest)
+        return self.low * torch.exp(share.clamp_min(0) * math.log(self.high / self.low))
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Some levels, each as often as the others.
+
+    Parameters
+    ----------
+    sigmas : sequence of float
+        The levels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skscore.noise import Ladder
+    >>> sigma = Ladder([2.0, 1.0]).draw(torch.zeros(4, 2), torch.Generator().manual_seed(0))
+    >>> sigma.sum()
+    tensor(6.)
+    """
+
+    sigmas: Sequence[float]
+
+    def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return a level for each row.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., n, d)
+            Rows.
+        generator : torch.Generator
+            Draws them.
+
+        Returns
+        -------
+        Tensor of shape (..., n, 1)
+            The levels.
+        """
+        rung = (_stratified(x, generator) * len(self.sigmas)).long().clamp_max(len(self.sigmas) - 1)
+        return torch.tensor(self.sigmas, dtype=x.dtype, device=x.device)[rung]
