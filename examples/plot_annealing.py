@@ -29,6 +29,7 @@ import torch
 
 from skscore import DenoisingScoreEstimator, samplers
 from skscore.datasets import GaussianMixture
+from skscore.exceptions import DivergenceError
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0].strip("= \n"))
 parser.add_argument("--quick", action="store_true", help="a shorter training")
@@ -52,10 +53,12 @@ progress(f"fitted, noise levels from {high:.2f} to {low:.2f} deviations of the c
 # %%
 # Five ways of sampling
 # ---------------------
-# All but the fourth start from noise as wide as the highest level: the control is plain Langevin
-# dynamics at the lowest level, with the learned field and with the true one. Started from training
-# rows it has the right shares without doing anything for them. The step is in squared deviations of
-# the columns; ``n_steps`` of annealed Langevin are steps at each of its levels.
+# All but one start from noise as wide as the highest level. The control is plain Langevin dynamics
+# at the lowest level, with the true score and with the learned field, which off the data may be so
+# wrong that the chains run away; then there is no share to count, and the control has failed in
+# another way. Started from training rows it has the right shares without doing anything for them.
+# The step is in squared deviations of the columns; ``n_steps`` of annealed Langevin are steps at
+# each of its levels.
 N, LANGEVIN_STEPS, STEP = 4_000, 300, 0.02
 
 
@@ -79,8 +82,11 @@ def draw(name, **params):
     progress(name)
 
 
-long = {"sampler": "langevin", "n_steps": LANGEVIN_STEPS, "step_size": STEP}
-draw("Langevin from noise", **long, init=noise)
+long = {"sampler": "langevin", "n_steps": LANGEVIN_STEPS}
+try:
+    draw("Langevin from noise", **long, init=noise)
+except DivergenceError as lost:
+    print(f"plain Langevin with the learned field, from noise: {lost}")
 
 by_truth = []
 rows["Langevin from noise, true score"] = samplers.langevin(
@@ -118,14 +124,13 @@ for name, found in rows.items():
 
 # %%
 # The control must fail: a method that passed from any start would prove nothing about annealing.
-control = min(abs(off["Langevin from noise"]), abs(off["Langevin from noise, true score"]))
+control = min(abs(off[name]) for name in off if name.startswith("Langevin from noise"))
 assert control > 10, f"plain Langevin from noise is only {control:.1f} standard errors off"
 print(f"\nplain Langevin from noise is at least {control:.0f} standard errors off\n")
 
 # %%
-# Plain Langevin splits the cloud as the start did, by the nearer mode; with the learned field not
-# even so, for in the void between the modes that field is wrong (see the example on the score's
-# error). The walks down the noise levels come close to the target. Annealed Langevin, the oldest,
+# Plain Langevin splits the cloud as the start did, by the nearer mode; the learned field not even
+# so, for in the void around the modes it is wrong (see the example on the score's error). The walks down the noise levels come close to the target. Annealed Langevin, the oldest,
 # is the least exact of them: it has a few steps at each level, and where the modes part the points
 # are still on their way. More ``n_steps`` help it; the default does with fewer evaluations.
 #
@@ -135,7 +140,7 @@ print(f"\nplain Langevin from noise is at least {control:.0f} standard errors of
 # the highest there is one mode, and the two modes with their weights come out of it.
 figure, axes = plt.subplots(2, 4, figsize=(14, 7.4), layout="constrained")
 shown = {f"{len(X)} training rows": X} | {
-    name: rows[name] for name in ("Langevin from noise", "annealed Langevin", "default")
+    name: rows[name] for name in ("Langevin from noise, true score", "annealed Langevin", "default")
 }
 for ax, (name, found) in zip(axes[0], shown.items(), strict=True):
     ax.plot(*found.T, ".", ms=1.5, alpha=0.5, color="C3" if "noise" in name else "C0")

@@ -10,16 +10,16 @@ The data are real. Models see inliers only (novelty detection); held-out inliers
 are then to be told apart, and the area under the ROC curve is the chance that an outlier ranks
 before an inlier: 0.5 is guessing, 1 is perfect.
 
-Run it as a script, with ``--quick`` for three digits in place of ten; pictures go to ``pictures/``.
+Run it as a script, with ``--quick`` for two digits in place of five; pictures go to ``pictures/``.
 """
 
 # %%
 # The tasks
 # ---------
-# Each digit in turn is unknown: the others are 8 x 8 pictures whose density has many modes. And
-# tumours: the model knows benign ones, and the malignant are outliers. Principal components first,
-# the same for all, fitted to the training rows. The grey levels of the digits are whole numbers;
-# uniform noise of one level gives them a density.
+# Each even digit in turn is unknown: the others are 8 x 8 pictures whose density has many modes.
+# And tumours: the model knows benign ones, and the malignant are outliers. Principal components
+# first, the same for all, fitted to the training rows. The grey levels of the digits are whole
+# numbers; uniform noise of one level gives them a density.
 import argparse
 import time
 from pathlib import Path
@@ -39,7 +39,7 @@ from sklearn.preprocessing import StandardScaler
 from skscore import DenoisingScoreEstimator
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0].strip("= \n"))
-parser.add_argument("--quick", action="store_true", help="three digits in place of ten")
+parser.add_argument("--quick", action="store_true", help="two digits in place of five")
 parser.add_argument("--pictures", type=Path, default=Path("pictures"), help="where pictures go")
 settings, _ = parser.parse_known_args()
 settings.pictures.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def tasks():
     yield "malignant", X, y == 0, make_pipeline(StandardScaler(), PCA(10))
     X, y = load_digits(return_X_y=True)
     X = X + np.random.default_rng(0).uniform(size=X.shape)
-    for digit in range(3 if settings.quick else 10):
+    for digit in (0, 8) if settings.quick else (0, 2, 4, 6, 8):
         yield f"digit {digit}", X, y == digit, PCA(12)
 
 
@@ -66,12 +66,19 @@ def tasks():
 # A third of the inliers is held out. All estimators have their defaults, but for the length and
 # width of our training, which are cut for the gallery; the Gaussian takes all rows, as its robust
 # version is worse on most of these.
+N_STEPS, BATCH = 1_200, 128
+
+
 def detectors():
     """Yield the name of each detector, and a function that fits it and scores rows."""
-    flow = DenoisingScoreEstimator(
-        hidden_layer_sizes=(96, 96, 96), max_iter=100, batch_size=128, random_state=0
-    )
-    yield "flow", lambda U, V: flow.fit(U).log_density(V, n_steps=20)
+
+    def flow(U, V):
+        passes = N_STEPS // max(1, len(U) * 9 // 10 // BATCH)  # a tenth is held out
+        options = {"hidden_layer_sizes": (64, 64, 64), "max_iter": passes, "batch_size": BATCH}
+        estimator = DenoisingScoreEstimator(random_state=0, **options)
+        return estimator.fit(U).log_density(V, n_steps=10)
+
+    yield "flow", flow
     others = {
         "local factor": LocalOutlierFactor(novelty=True),
         "forest": IsolationForest(random_state=0),
@@ -151,7 +158,7 @@ ax.set_yticks(places, list(areas))
 ax.invert_yaxis()
 ax.grid(axis="x", color="0.9")
 ax.set(xlabel="area under the ROC curve; dashed: guessing", title="held-out inliers or outliers?")
-ax.legend(fontsize=9, loc="lower left")
+ax.legend(fontsize=9, loc="upper left")
 for task in (best, worst):
     scores, truth, _ = examples[task]
     edges = np.linspace(*np.quantile(scores, [0.01, 1]), 40)
@@ -159,6 +166,7 @@ for task in (best, worst):
         axes[task].hist(scores[which].clip(edges[0]), edges, density=True, alpha=0.6, label=label)
     axes[task].set(title=f"{task}: log density, nats", yticks=[])
     axes[task].legend(fontsize=8, loc="upper left")
+    axes[task].margins(y=0.35)
 for name in names:
     axes["ROC"].plot(*curves[worst, name], label=name)
 axes["ROC"].plot([0, 1], [0, 1], "--", color="0.6", lw=1)

@@ -43,7 +43,9 @@ def _jvp_by_two_reverses(score: ScoreFn, x: Tensor, v: Tensor) -> tuple[Tensor, 
         (jw,) = torch.autograd.grad((s * w).sum(), rows, create_graph=True, materialize_grads=True)
         if not jw.requires_grad:  # the field is constant
             return s[..., :n, :], torch.zeros_like(v)
-        (jv,) = torch.autograd.grad((jw * fold(v)).sum(), w, create_graph=training)
+        (jv,) = torch.autograd.grad(
+            (jw * fold(v)).sum(), w, create_graph=training, materialize_grads=True
+        )
     return (s if training else s.detach())[..., :n, :], unfold(jv, m)
 
 
@@ -72,9 +74,10 @@ def value_and_products(
     s, jv = value_and_jvp(score, x, v)
     with torch.enable_grad():
         rows = x[..., : w.shape[-2], :].detach().requires_grad_()
-        (jw,) = torch.autograd.grad(
-            (score(rows) * w).sum(), rows, create_graph=True, materialize_grads=True
-        )
+        inner = (score(rows) * w).sum()
+        if not inner.requires_grad:  # the field is constant
+            return s, jv, torch.zeros_like(w)
+        (jw,) = torch.autograd.grad(inner, rows, create_graph=True, materialize_grads=True)
     return s, jv, jw if torch.is_grad_enabled() else jw.detach()
 
 

@@ -24,7 +24,7 @@ from skscore.metrics import hyvarinen_rows
 Array = NDArray[np.float64]
 
 KEPT_ROWS = 10_000  # training rows that a model keeps at most, to start chains from
-CHAIN_PARAMS = ("callback", "init", "n_steps", "step_size")  # what chains take
+CHAIN_PARAMS: tuple[str, ...] = ("callback", "init", "n_steps", "step_size")  # what chains take
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ class Denoiser(nn.Module):
 
     def _k(self, sigma: Tensor) -> Tensor:
         lam = self.variances
-        return (lam / (self._blurred(sigma) * (sigma**2 + FINE**2 * lam))).sqrt()
+        # Two factors: their product may leave the range of float32.
+        return (lam / self._blurred(sigma)).sqrt() / (sigma**2 + FINE**2 * lam).sqrt()
 
     def _height(self, sigma: Tensor) -> Tensor:
         """Return the factor of an energy whose gradient is as large as the residual score."""

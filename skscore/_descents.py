@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from functools import cache
 
@@ -16,12 +17,15 @@ from skscore._affine import AffineMap, Array
 from skscore._chains import check_init, filled, run_blocks
 from skscore._denoiser import Denoiser
 from skscore._validation import integer, real
-from skscore.noise import geometric_grid, rho_grid
+from skscore.exceptions import SamplingWarning
+from skscore.noise import Levels, geometric_grid, rho_grid
 from skscore.samplers import FROM_NOISE, conditional
 
 BEST = "dpm_solver"  # what sampler="auto" is; measured by benchmarks/sampling.py
 N_STEPS = 100  # of a walk down the grid
 ANNEALED_LEVELS = 50
+FARTHEST = 1e3  # times the highest noise level: given values beyond are refused
+FEW_LEVELS = 10  # of a ladder, at which only annealed Langevin takes enough steps
 ANNEALED_STEP = 0.1  # of annealed Langevin, in squared units of the noise level
 
 
@@ -35,7 +39,7 @@ def descent_params(sampler: str) -> tuple[str, ...]:
 def run_descents(
     model: Denoiser,
     affine: AffineMap,
-    sigmas: tuple[float, ...],
+    noise: Levels,
     sampler: str,
     n_samples: int,
     seed: int,
@@ -54,8 +58,8 @@ def run_descents(
         In float32.
     affine : AffineMap
         From X to u.
-    sigmas : tuple of float
-        The model's noise levels: a ladder, or the ends of a range.
+    noise : Ladder or LogUniform
+        The model's noise levels.
     sampler : str
         A key of FROM_NOISE.
     n_samples, seed : int
@@ -77,10 +81,10 @@ def run_descents(
     if n_steps is not None:
         integer(1)("n_steps", n_steps)
     start = check_init(init, n_samples, affine)
-    levels, hyper = _plan(sampler, sigmas, n_steps, hyper)
+    levels, hyper = _plan(sampler, noise, n_steps, hyper)
     device = model.basis.device
     at = cache(model.at)
-    fixed = None if given is None else _Given(given, n_samples, affine)
+    fixed = None if given is None else _Given(given, n_samples, affine, FARTHEST * levels[0])
 
     def score(x: Tensor, sigma: float) -> Tensor:
         return at(sigma)(x)
@@ -102,23 +106,35 @@ def run_descents(
 
 
 def _plan(
-    sampler: str, sigmas: tuple[float, ...], n_steps: int | None, hyper: dict
+    sampler: str, noise: Levels, n_steps: int | None, hyper: dict
 ) -> tuple[list[float], dict]:
     """Return the levels that a sampler walks down, and its own parameters."""
-    high, low = sigmas[0], sigmas[-1]
-    if sampler != "annealed_langevin":
-        n_levels = n_steps or N_STEPS
-        return list(sigmas) if len(sigmas) > 2 and not n_steps else rho_grid(
-            high, low, n_levels
-        ), hyper
-    levels = list(sigmas) if len(sigmas) > 2 else geometric_grid(high, low, ANNEALED_LEVELS)
-    return levels, {"step_size": ANNEALED_STEP * low**2, "n_steps": n_steps or 10, **hyper}
+    high, low = noise.sigmas[0], noise.sigmas[-1]
+    annealed = sampler == "annealed_langevin"
+    if annealed:
+        hyper = {"step_size": ANNEALED_STEP * low**2, "n_steps": n_steps or 10, **hyper}
+    if noise.between:
+        grid = geometric_grid if annealed else rho_grid
+        return grid(high, low, ANNEALED_LEVELS if annealed else n_steps or N_STEPS), hyper
+    if n_steps is not None and not annealed:
+        raise ValueError(
+            f"n_steps={n_steps!r} has no meaning on a ladder, which is walked down level by level: "
+            f"leave it at None, or fit with sigma=None."
+        )
+    if len(noise.sigmas) < FEW_LEVELS and not annealed:
+        warnings.warn(
+            f"A ladder of {len(noise.sigmas)} noise levels is too coarse for sampler={sampler!r}: "
+            f"use sampler='annealed_langevin' with many n_steps, or fit with sigma=None.",
+            SamplingWarning,
+            stacklevel=5,
+        )
+    return list(noise.sigmas), hyper
 
 
 class _Given:
     """Known values of rows, and the projection on them in coordinates u."""
 
-    def __init__(self, given: ArrayLike, n_samples: int, affine: AffineMap):
+    def __init__(self, given: ArrayLike, n_samples: int, affine: AffineMap, reach: float):
         d = len(affine.mean)
         try:
             rows = np.asarray(given, dtype=np.float64)
@@ -130,13 +146,22 @@ class _Given:
         infinite = bool(np.isinf(rows).any())
         if rows.shape not in ((d,), (n_samples, d)) or infinite:
             raise ValueError(
-                f"given has shape {rows.shape}{' and infinite values' if infinite else ''}: it "
-                f"must have shape ({d},) or ({n_samples}, {d}), one value for each column that "
-                f"was fitted, finite or NaN where it is to be drawn."
+                f"given has shape {rows.shape}{' and infinite values' if infinite else ''}: for "
+                f"n_samples={n_samples} it must have shape ({d},) or ({n_samples}, {d}), one value "
+                f"for each column that was fitted, finite or NaN where it is to be drawn."
             )
         self.rows = np.broadcast_to(rows, (n_samples, d))
         self.known: NDArray[np.bool_] = ~np.isnan(self.rows)
         self.affine = affine
+        far = np.nan_to_num(np.abs(self.rows - affine.mean)) @ np.abs(
+            affine.matrix[: affine.rank].T
+        )
+        if not (far <= reach).all():
+            i = int(np.argmax(far.max(axis=1)))
+            raise ValueError(
+                f"given={self.rows[i]} is too far from the data to draw from a law given it: pass "
+                f"values that could belong to the data."
+            )
         self.inverse = np.linalg.inv(affine.matrix)[:, : affine.rank]
 
     def tensors(self, which: slice, like: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

@@ -29,6 +29,7 @@ DROP = 0.3  # what the rate is multiplied by
 WARM_UP = 50  # steps until the full rate
 DECAY_FROM = 0.7  # share of the budget after which the rate falls linearly to zero
 LARGEST_WEIGHT = 1e6  # a step that leaves for more is seen by no later loss
+AVERAGE_SPAN = 200  # steps over which the weights are averaged
 N_ERRORS = 2  # standard errors that the held-out gain over step 0 must exceed
 
 
@@ -45,7 +46,6 @@ class Plan:
     adaptive: bool = True  # whether the rate falls at a plateau, and over the end of the budget
     average: bool = True  # whether the weights are averaged over the last steps
     residual_test: bool = True  # whether training is undone when it did not help
-    average_span: int = 200  # steps over which the weights are averaged
     sigma: float = 0.0  # of the noise that blurs the rows, anew in each batch
 
 
@@ -182,9 +182,7 @@ class _Run:
                 loss = self.objective(self.model, rows, generator=self.generator).mean(dim=-1).sum()
             self.optimiser.step(loss, self._rate(step))
             # A short memory at first: the average must not hold the start of a short training.
-            weight = (
-                max(1 / (1 + step / 10), 1 / self.plan.average_span) if self.plan.average else 1.0
-            )
+            weight = max(1 / (1 + step / 10), 1 / AVERAGE_SPAN) if self.plan.average else 1.0
             self.average.lerp_(self.optimiser.weights, weight)
             losses.append(loss.detach() / len(self.drops))
         values = torch.stack(losses)

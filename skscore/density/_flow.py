@@ -107,8 +107,8 @@ def flow_log_density(
     >>> import torch
     >>> from skscore.density import flow_log_density
     >>> still = lambda sigma: torch.zeros_like
-    >>> flow_log_density(still, torch.zeros(1, 2), [0.0, 1.0]).round(decimals=3)
-    tensor([[-1.8380]])
+    >>> round(flow_log_density(still, torch.zeros(1, 2), [0.0, 1.0]).item(), 3)
+    -1.838
     """
     d = w.shape[-1]
     n_traces = 1 if directions is None else len(directions)

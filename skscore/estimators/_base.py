@@ -42,6 +42,7 @@ from skscore._validation import (
 from skscore.estimators._design import Design
 from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
+from skscore.noise import Levels, OneLevel
 
 LARGEST_RATE = 1e30  # beyond, a product with a weight leaves the range of float32
 
@@ -103,27 +104,26 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
 
     _steps = 2500  # the budget that max_iter="auto" stands for
     _batch = 256
-    _average_span = 200
 
-    def _noise_levels(self, U: Array, earlier: tuple[float, ...] | None) -> tuple[float, ...]:
-        """Return the levels that the field is learnt at; those of a fit that is gone on with."""
-        return (float(self.sigma),)
+    def _noise_levels(self, U: Array, earlier: Levels | None) -> Levels:
+        """Return the levels that the field is learnt at, given those of an earlier fit."""
+        return OneLevel(float(self.sigma))
 
     def _needs_density(self) -> bool:
         """Tell whether the objective is unbounded on rows without a density."""
         return not self.sigma
 
-    def _loss(self, sigmas: tuple[float, ...]) -> Callable[..., Tensor]:
+    def _loss(self, levels: Levels) -> Callable[..., Tensor]:
         """Return the per-row training loss."""
         # The curl of a gradient is zero: nothing to penalise.
         penalty = 0.0 if self.parametrization == "energy" else float(self.curl_penalty)
         return partial(self._objective(), curl_penalty=penalty)
 
-    def _judge(self, sigmas: tuple[float, ...]) -> Callable[..., Tensor]:
+    def _judge(self, levels: Levels) -> Callable[..., Tensor]:
         """Return what the held-out rows are judged by."""
         return held_out_objective
 
-    def _fitted_levels(self, sigmas: tuple[float, ...]) -> dict[str, object]:
+    def _fitted_levels(self, levels: Levels) -> dict[str, object]:
         """Return the noise levels as a fitted attribute, where they were not all given."""
         return {}
 
@@ -144,8 +144,8 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         anew = self._forgets()
         affine = AffineMap.standardising(moments, self.standardize) if anew else self._affine
         U = affine.transform(X)
-        sigmas = self._noise_levels(U, None if anew else self._design.sigmas)
-        blur = 0.0 if len(sigmas) > 1 else sigmas[0]
+        levels = self._noise_levels(U, None if anew else self._design.levels)
+        blur = levels.sigma if isinstance(levels, OneLevel) else 0.0
         precision = affine.gaussian_precision(moments, blur) if anew else self._design.precision
         random = np.random.default_rng(seed)
         with np.errstate(over="ignore"):  # what leaves float32 is refused as a loss
@@ -154,16 +154,16 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         with _torch.isolated(), _torch.one_thread:
             _torch.keep_freed_memory()
             energy, n_members = self.parametrization == "energy", int(self.n_members)
-            design = Design(self._factory(len(precision)), energy, precision, n_members, sigmas)
+            design = Design(self._factory(len(precision)), energy, precision, n_members, levels)
             if not anew:
                 design.refuse_another(self._design)
             model = design.build(seed, None if anew else self._weights())
             model = model.to(device, torch.float32)
-            history, failure = self._train(model, train, held_out, sigmas, device, seed)
+            history, failure = self._train(model, train, held_out, levels, device, seed)
             model = model.requires_grad_(False).to(torch.float64)
             # The skip was rounded to float32 for training; the field is evaluated in float64.
             model.set_gaussian(_torch.to_tensor(precision, device))
-            field = _at(model, sigmas[-1])
+            field = _at(model, levels.sigmas[-1])
             force = field(_torch.to_tensor(U[:KEPT_ROWS], device)).square().sum(dim=1).mean()
         rows = U[random.permutation(len(U))[:KEPT_ROWS]].astype(np.float32)
         return {
@@ -172,7 +172,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
             "_design": design,
             "_spread": Spread(float(force), float(np.linalg.norm(U, axis=1).max())),
             "_rows": rows if self.keep_rows else None,
-            **self._fitted_levels(sigmas),
+            **self._fitted_levels(levels),
             "location_": moments.mean,
             "covariance_": moments.covariance,
             "loss_curve_": history.loss,
@@ -219,7 +219,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         model: ScoreModel | Denoiser,
         train: NDArray,
         held_out: NDArray,
-        sigmas: tuple[float, ...],
+        levels: Levels,
         device: torch.device,
         seed: int,
     ) -> tuple[History, BaseException | None]:
@@ -240,7 +240,6 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
             adaptive=self.learning_rate == "adaptive",
             average=bool(self.average),
             residual_test=bool(self.residual_test),
-            average_span=self._average_span,
             sigma=self._blur(),
         )
         x = _torch.to_tensor(train, device, torch.float32)
@@ -257,11 +256,11 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
                     model,
                     x,
                     x_held_out,
-                    self._loss(sigmas),
+                    self._loss(levels),
                     plan,
                     generator=_torch.generator(seed, device),
                     history=history,
-                    judge=self._judge(sigmas),
+                    judge=self._judge(levels),
                     on_epoch=on_epoch,
                 )
             except (KeyboardInterrupt, DivergenceError) as failure:
@@ -277,7 +276,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
 
     def _level(self, sigma: float | None = None) -> ScoreModel:
         """Return the field at a noise level, by default the lowest."""
-        return _at(self._model, self._design.sigmas[-1] if sigma is None else sigma)
+        return _at(self._model, self._design.levels.sigmas[-1] if sigma is None else sigma)
 
     def _map(self, function: Callable[[Tensor], tuple[Tensor, ...]], field, X: Array):
         floats = floats_per_row(field, self._affine.rank)
@@ -328,7 +327,9 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         name = self._samplers[-1] if sampler == "auto" else sampler
         device = self._model.precision.device
         with _torch.isolated(), _torch.one_thread:
-            field = _at(copy.deepcopy(self._model).to(torch.float32), self._design.sigmas[-1])
+            field = _at(
+                copy.deepcopy(self._model).to(torch.float32), self._design.levels.sigmas[-1]
+            )
             if self._rows is None:
                 start = partial(_draw_gaussian, field.precision)
             else:

@@ -29,21 +29,22 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
         first 2,000 rows; for the lowest 0.01 deviations of the columns, or half the step of
         discrete columns where that is more, up to 0.1.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
-        Units of each hidden layer of the network; "auto" is (96, 96, 96), and with the exact trace
-        (96, 96) from four features on: there a third layer would multiply its time.
+        Units of each hidden layer of the network; "auto" is (128, 128, 128), and at one noise
+        level (96, 96, 96).
     activation : {"silu", "softplus", "tanh", "gelu"}, default="silu"
         Activation of the hidden layers. A kinked one (relu) is refused: the objective needs its
         second derivative.
     frequency_spread : float or "auto", default="auto"
         The units of the first hidden layer start with weights multiplied by factors up to this,
-        log-uniform from 1, so that some see fine structure; "auto" is 1 + 7 / n_features, and 1.0
-        switches it off.
+        log-uniform from 1, so that some see fine structure; "auto" is 1.0, none, and at one noise
+        level 1 + 7 / n_features.
     network : callable, default=None
         A factory ``(n_features, n_outputs, *, generator) -> torch.nn.Module`` of a network of
         your own, rows in and rows out, each row for itself; ``n_outputs`` is 1 for an energy. It
-        is called once for each member.
+        is called once for each member. Its `forward` may take a second argument, (n, 1), the log of
+        the noise level; without one the level enters by the scale of its rows and values alone.
         It replaces `hidden_layer_sizes`, `activation` and `frequency_spread`.
-    n_members : int, default=1
+    n_members : int, default=2
         Networks whose mean the field is. Each holds out other rows, and one loop trains all.
         Fits take about as many times longer; more help most where rows are few.
     parametrization : {"score", "energy"}, default="score"
@@ -53,18 +54,20 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
         Coordinates u of the model: whitened by the covariance (shrunk when there are fewer than
         ten rows to a column), scaled column by column, or only centred.
     max_iter : int or "auto", default="auto"
-        Passes over the training rows; "auto" is as many as make 2,500 steps.
+        Passes over the training rows; "auto" is as many as make 4,500 steps, and at one noise
+        level 2,500.
     batch_size : int or "auto", default="auto"
-        Rows to a step; "auto" is 256, or all of them where there are fewer.
+        Rows to a step, each with two opposite draws of noise; "auto" is 128, or all of them where
+        there are fewer.
     curl_penalty : float, default=10.0
-        Weight of the curl of the field, which every gradient has none of; 0.0 switches it off. The
-        strongest regulariser from ten features up. Not used for an energy, which has no curl.
+        Weight of the curl of the field at one noise level, as in :class:`SlicedScoreEstimator`; at
+        many levels there is no such penalty.
     learning_rate : {"adaptive", "constant"}, default="adaptive"
         Whether the rate falls: at a plateau of the held-out objective, and linearly over the last
         30 % of the steps.
-    learning_rate_init : float, default=0.003
+    learning_rate_init : float, default=0.006
         Rate of AdamW at its height.
-    weight_decay : float, default=0.05
+    weight_decay : float, default=0.1
         Decoupled weight decay of AdamW.
     average : bool, default=True
         Whether the weights are averaged over the last 200 steps, with exponential weights.
@@ -81,7 +84,8 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
         What counts as a gain, in the units of `score`.
     residual_test : bool, default=True
         Whether the field returns to the Gaussian that it starts from, unless the held-out rows of
-        all members show a gain beyond two standard errors. Needs `early_stopping`.
+        all members show a gain beyond two standard errors; and at many noise levels each column of
+        the residual is scaled down to what they support. Needs `early_stopping`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and coordinates of the last fit.
     keep_rows : bool, default=True
@@ -100,7 +104,8 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
     loss_curve_ : list of float
         Mean training objective of each epoch.
     validation_scores_ : list of float or None
-        `score` of the held-out rows at each check, in coordinates u; the first is the Gaussian's.
+        Minus the objective of the held-out rows at each check, with the same noise each time; the
+        first is the Gaussian's.
     sigmas_ : ndarray of shape (n_noise_levels,)
         Noise levels, decreasing; the two ends where the model has every level between.
     n_iter_ : int
@@ -171,15 +176,15 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
         activation="silu",
         frequency_spread="auto",
         network=None,
-        n_members=1,
+        n_members=2,
         parametrization="score",
         standardize="diag",
         max_iter="auto",
         batch_size="auto",
         curl_penalty=10.0,
         learning_rate="adaptive",
-        learning_rate_init=0.003,
-        weight_decay=0.05,
+        learning_rate_init=0.006,
+        weight_decay=0.1,
         average=True,
         early_stopping=True,
         validation_fraction=0.1,

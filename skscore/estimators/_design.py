@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -20,6 +20,7 @@ from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
 from skscore._validation import refuse
 from skscore.networks import Ensemble, Gated, NoiseConditionalMLP
+from skscore.noise import Levels, OneLevel
 
 # Torch computes their second derivative wrongly (seen in 2.13), and training needs it.
 WRONG = (nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -39,16 +40,16 @@ class Design:
         P, of the Gaussian that the network stands over.
     n_members : int
         Networks whose mean the field is.
-    sigmas : tuple of float
-        The noise levels that they were trained at, decreasing: one, or those of a ladder or the
-        ends of a range. With more than one the network also takes the log of the level, if it can.
+    levels : OneLevel, Ladder or LogUniform
+        The noise levels that they were trained at. Of many, a network also takes the log of the
+        level, if it can.
     """
 
     factory: Callable[..., nn.Module]
     energy: bool
     precision: Array
     n_members: int = 1
-    sigmas: tuple[float, ...] = (0.0,)
+    levels: Levels = field(default_factory=lambda: OneLevel(0.0))
 
     def refuse_another(self, earlier: Design) -> None:
         """Raise ValueError when a warm start would read the earlier weights as another network."""
@@ -56,10 +57,10 @@ class Design:
             (f.func, f.keywords) if isinstance(f, partial) else f
             for f in (self.factory, earlier.factory)
         ]
-        same = (self.energy, self.n_members, self.sigmas) == (
+        same = (self.energy, self.n_members, self.levels) == (
             earlier.energy,
             earlier.n_members,
-            earlier.sigmas,
+            earlier.levels,
         )
         if plain[0] != plain[1] or not same:
             raise ValueError(
@@ -67,11 +68,6 @@ class Design:
                 "activation, frequency_spread, network, n_members, sigma and parametrization "
                 "as they were, or warm_start=False."
             )
-
-    @property
-    def at_many_levels(self) -> bool:
-        """Whether the model has a field at each of many noise levels."""
-        return len(self.sigmas) > 1
 
     def build(self, seed: int, weights: dict[str, NDArray] | None) -> ScoreModel | Denoiser:
         """Return the model on the CPU, with new weights or given ones.
@@ -93,13 +89,13 @@ class Design:
             tensors = {name: torch.tensor(w, device="cpu") for name, w in weights.items()}
             network.load_state_dict(tensors)
         P = _torch.to_tensor(self.precision, torch.device("cpu"))
-        if not self.at_many_levels:
+        if not self.levels.many:
             return ScoreModel(network, P, energy=self.energy)
         return Denoiser(network, P, energy=self.energy, conditional=self._conditional(members[0]))
 
     def _conditional(self, network: nn.Module) -> bool:
         """Tell whether the network takes the log of the noise level beside the rows."""
-        if not self.at_many_levels:
+        if not self.levels.many:
             return False
         own = network.network if isinstance(network, Gated) else network
         parameters = inspect.signature(own.forward).parameters.values()  # type: ignore[arg-type]
@@ -144,5 +140,5 @@ class Design:
                 f"each row."
             )
         # Small levels multiply what a network is at the start: it must be zero, as ours is.
-        gated = self.at_many_levels and not isinstance(network, NoiseConditionalMLP)
+        gated = self.levels.many and not isinstance(network, NoiseConditionalMLP)
         return Gated(network, n_outputs) if gated else network

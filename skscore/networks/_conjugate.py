@@ -17,6 +17,13 @@ class Conjugate(nn.Module):
         f, rows in and rows out.
     inside, outside : Tensor of shape (d, d)
         Matrices.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skscore.networks import Conjugate
+    >>> Conjugate(torch.neg, 2 * torch.eye(2), 3 * torch.eye(2))(torch.ones(1, 2))
+    tensor([[-6., -6.]])
     """
 
     def __init__(self, field, inside: Tensor, outside: Tensor):
@@ -44,6 +51,13 @@ class Gated(nn.Module):
         It maps rows, and whatever else it takes, to (n, n_outputs).
     n_outputs : int
         Columns out.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skscore.networks import Gated
+    >>> Gated(torch.nn.Identity(), 2)(torch.ones(1, 2)).tolist()
+    [[0.0, 0.0]]
     """
 
     def __init__(self, network: nn.Module, n_outputs: int):
@@ -77,12 +91,38 @@ class Bound(nn.Module):
 
 
 def conjugate(network, inside: Tensor, outside: Tensor):
-    """Return ``x -> network(x inside) outside``, folded into the weights where they are known."""
+    """Return ``x -> network(x inside) outside``, folded into the weights where they are known.
+
+    Parameters
+    ----------
+    network : callable
+        Rows in and rows out.
+    inside, outside : Tensor of shape (d, d)
+        Matrices.
+
+    Returns
+    -------
+    nn.Module
+        The network in other coordinates.
+    """
     fold = getattr(network, "between", None)
     return Conjugate(network, inside, outside) if fold is None else fold(inside, outside)
 
 
 def bind(network: nn.Module, condition: Tensor) -> nn.Module:
-    """Return the network of rows alone, at one condition (1,)."""
+    """Return the network of rows alone, at one condition.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Of rows and a condition.
+    condition : Tensor of shape (1,)
+        The condition of all rows.
+
+    Returns
+    -------
+    nn.Module
+        Of rows.
+    """
     at = getattr(network, "at", None)
     return Bound(network, condition) if at is None else at(condition)

@@ -53,7 +53,7 @@ def rho_grid(high: float, low: float, n_levels: int, *, rho: float = 7.0) -> lis
     --------
     >>> from skscore.noise import rho_grid
     >>> [round(sigma, 3) for sigma in rho_grid(1.0, 0.01, 3)]
-    [1.0, 0.14, 0.01]
+    [1.0, 0.145, 0.01]
     """
     if n_levels == 1:
         return [low]

@@ -23,6 +23,32 @@ def _stratified(x: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 @dataclass(frozen=True)
+class OneLevel:
+    """One level, which may be zero; nothing to draw.
+
+    Parameters
+    ----------
+    sigma : float
+        The level.
+
+    Examples
+    --------
+    >>> from skscore.noise import OneLevel
+    >>> OneLevel(0.3).sigmas
+    (0.3,)
+    """
+
+    sigma: float
+    many = False  # whether a model sees which level it is
+    between = False  # whether the levels between those of `sigmas` are trained at too
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The level."""
+        return (self.sigma,)
+
+
+@dataclass(frozen=True)
 class LogUniform:
     """Every level between two, uniform in its logarithm, and a share of the rows at the lowest.
 
@@ -45,6 +71,13 @@ class LogUniform:
     high: float
     low: float
     at_lowest: float = 0.0
+    many = True
+    between = True
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The two ends, the highest first."""
+        return (self.high, self.low)
 
     def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return a level for each row.
@@ -72,7 +105,7 @@ class Ladder:
     Parameters
     ----------
     sigmas : sequence of float
-        The levels.
+        The levels, decreasing.
 
     Examples
     --------
@@ -84,6 +117,8 @@ class Ladder:
     """
 
     sigmas: Sequence[float]
+    many = True
+    between = False
 
     def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return a level for each row.
@@ -102,3 +137,6 @@ class Ladder:
         """
         rung = (_stratified(x, generator) * len(self.sigmas)).long().clamp_max(len(self.sigmas) - 1)
         return torch.tensor(self.sigmas, dtype=x.dtype, device=x.device)[rung]
+
+
+Levels = OneLevel | Ladder | LogUniform

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skscore.samplers._descent import Callback, NoiseScore, denoised, finite, noise_like
+from skscore.samplers._descent import Callback, NoiseScore, denoised, noise_like, reach_of, within
 
 
 def annealed_langevin(
@@ -70,16 +70,16 @@ def annealed_langevin(
     >>> x.std().round(decimals=1)
     tensor(1.)
     """
-    step = 0
+    step, reach = 0, reach_of(x, sigmas[0])
     for sigma in sigmas:
         eta = step_size * (sigma / sigmas[-1]) ** 2
         for _ in range(n_steps):
             step += 1
             x = x.add(score(x, sigma), alpha=eta)
-            x = finite(step, x.add_(noise_like(x, generator), alpha=(2 * eta) ** 0.5))
+            x = within(reach, step, x.add_(noise_like(x, generator), alpha=(2 * eta) ** 0.5))
             if callback is not None:
                 callback(step, x)
-    x = finite(step + 1, denoised(score, x, sigmas[-1]))
+    x = within(reach, step + 1, denoised(score, x, sigmas[-1]))
     if callback is not None:
         callback(step + 1, x)
     return x

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from skscore.exceptions import DivergenceError
 
+FAR = 10.0  # times the norm of a row of noise at the highest level
+
 NoiseScore = Callable[[Tensor, float], Tensor]
 Callback = Callable[[int, Tensor], None]
 
@@ -28,6 +30,11 @@ def denoised(score: NoiseScore, x: Tensor, sigma: float) -> Tensor:
     return x.add(score(x, sigma), alpha=sigma**2)
 
 
+def reach_of(x: Tensor, sigma: float) -> float:
+    """Return the norm beyond which a walk from these rows, at a level, has run away."""
+    return FAR * (sigma * x.shape[1] ** 0.5 + float(x.norm(dim=1).max()))
+
+
 def descend(
     step: Callable[[Tensor, float, float], Tensor],
     score: NoiseScore,
@@ -40,21 +47,22 @@ def descend(
     Raises
     ------
     DivergenceError
-        When a row leaves the finite numbers.
+        When a row runs away.
     """
+    reach = reach_of(x, sigmas[0])
     for i, (sigma, lower) in enumerate(pairwise(sigmas), start=1):
-        x = finite(i, step(x, sigma, lower))
+        x = within(reach, i, step(x, sigma, lower))
         if callback is not None:
             callback(i, x)
-    x = finite(len(sigmas), denoised(score, x, sigmas[-1]))
+    x = within(reach, len(sigmas), denoised(score, x, sigmas[-1]))
     if callback is not None:
         callback(len(sigmas), x)
     return x
 
 
-def finite(step: int, x: Tensor) -> Tensor:
-    """Return x; raise DivergenceError where it is not finite."""
-    if not bool(torch.isfinite(x).all()):
+def within(reach: float, step: int, x: Tensor) -> Tensor:
+    """Return x; raise DivergenceError when a row has left the reach, or the finite numbers."""
+    if not bool((x.norm(dim=1) <= reach).all()):  # also true for NaN
         raise DivergenceError(
             f"sampling diverged at step {step}: use a smaller step_size, or more n_steps."
         )

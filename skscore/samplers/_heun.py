@@ -70,7 +70,7 @@ def probability_flow(
     ...     torch.tensor([[10.0]]),
     ...     sigmas=rho_grid(10.0, 0.01, 50),
     ... ).round(decimals=2)
-    tensor([[0.9900]])
+    tensor([[1.]])
     """
 
     def step(x: Tensor, sigma: float, lower: float) -> Tensor:

@@ -17,14 +17,16 @@ import skscore
 OBJECTS = docs.public_objects()
 NAMES = ("kde", "kernel", "sliced", "exact", "denoising-ladder")
 ESTIMATORS = {type(VARIANTS[name]): VARIANTS[name] for name in NAMES}
-# What "auto" stands for, and over how many steps weights are averaged, is not the same for all.
+# What "auto" stands for, what a network takes and what judges it is not the same for all.
 OF_A_CLASS = {
     "DenoisingScoreEstimator": {
         "hidden_layer_sizes",
         "frequency_spread",
         "max_iter",
         "batch_size",
-        "average",
+        "curl_penalty",
+        "network",
+        "residual_test",
         "validation_scores_",
     }
 }
@@ -140,7 +142,9 @@ def test_fitted_attributes_are_documented_and_there(cls):
         known = {"int": int, "float": float, "list": list, "ndarray": np.ndarray}
         assert isinstance(value, known[kind.split()[0]]), header
         if kind.startswith("ndarray"):
-            assert value.ndim == len(re.findall(r"n_(features|components|noise_levels)", kind)), header
+            assert value.ndim == len(re.findall(r"n_(features|components|noise_levels)", kind)), (
+                header
+            )
 
 
 @BY_CLASS

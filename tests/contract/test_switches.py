@@ -167,26 +167,26 @@ def test_what_a_constant_rate_and_no_average_do_to_a_fit(cls):
 
 # The noise levels --------------------------------------------------------------------------------
 
+STEPS, AT_LOWEST = 4500, 0.02
 OF_DENOISING = replace(
     DEFAULT,
-    n_epochs=572,  # 8,000 steps, fourteen to an epoch
+    n_epochs=-(-STEPS // 14),  # fourteen to an epoch
     batch_size=128,
-    learning_rate=0.003,
-    weight_decay=0.05,
-    average_span=1000,
+    weight_decay=0.1,
 )
 
 
 def test_the_default_plan_of_denoising(planned):
     seen = planned(DenoisingScoreEstimator())
     assert seen["plan"] == OF_DENOISING
-    assert seen["x"].shape == (1800, 10)
-    assert seen["held_out"].shape == (200, 10)
+    assert seen["x"].shape == (2, 1800, 10)
+    assert seen["held_out"].shape == (2, 200, 10)
     assert seen["objective"].func is noise_conditional
     assert isinstance(seen["objective"].keywords["levels"], LogUniform)
-    (member,) = members_of(seen)
-    assert [W.shape[1] for W in member.weights] == [128, 128, 128, 10]
-    assert member.activation == "silu"
+    assert len(members_of(seen)) == 2
+    for member in members_of(seen):
+        assert [W.shape[1] for W in member.weights] == [128, 128, 128, 10]
+        assert member.activation == "silu"
 
 
 @pytest.mark.parametrize("name", sorted(set(SWITCHES) - {"sigma", "max_iter", "batch_size"}))
@@ -199,7 +199,7 @@ def test_each_switch_of_denoising_changes_its_own_part_of_the_plan(name, planned
 @pytest.mark.parametrize(
     ("params", "levels"),
     [
-        ({"sigma_min": 0.1, "sigma_max": 8}, LogUniform(8.0, 0.1, 0.1)),
+        ({"sigma_min": 0.1, "sigma_max": 8}, LogUniform(8.0, 0.1, AT_LOWEST)),
         ({"sigma": [3, 1.0, 0.2]}, Ladder((3.0, 1.0, 0.2))),
         ({"sigma": np.array([3, 1])}, Ladder((3.0, 1.0))),
         (
@@ -257,9 +257,8 @@ def test_the_judge_has_no_noise_of_its_own(params, planned):
 
 NUMBERS = {  # parameter -> what its entry must say, beside its default
     "hidden_layer_sizes": ["128, 128, 128", "96, 96, 96"],
-    "max_iter": ["8,000", "2,500"],
+    "max_iter": [f"{STEPS:,}", "2,500"],
     "batch_size": ["128"],
-    "average": ["1,000"],
     "frequency_spread": [],
 }
 

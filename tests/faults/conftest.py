@@ -58,7 +58,10 @@ def make(request):
     return _maker(request.param)
 
 
-@pytest.fixture(params=[kind for kind in ESTIMATORS if kind != "ladder"])
+SLOW = ("ladder", "denoising-energy")  # they have tests of their own
+
+
+@pytest.fixture(params=[kind for kind in ESTIMATORS if kind not in SLOW])
 def make_any(request):
     """Make an estimator of every kind: each bandwidth, each objective, an energy."""
     return _maker(request.param)
@@ -66,7 +69,7 @@ def make_any(request):
 
 @pytest.fixture(params=["sliced", "exact", "energy"])
 def make_net(request):
-    """Make an estimator that trains a network."""
+    """Make an estimator that trains a network; of score matching, if no test says otherwise."""
     return _maker(request.param)
 
 

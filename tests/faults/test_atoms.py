@@ -143,6 +143,29 @@ def test_at_a_noise_level_there_is_nothing_to_warn_of(make_net, case):
     assert atoms_of(make_net(), ATOMS[case]) != []
 
 
+@pytest.mark.parametrize("kind", ["denoising", "ladder", "one-level"])
+@pytest.mark.parametrize("case", ATOMS)
+def test_denoising_has_nothing_to_warn_of(make_kind, draw, case, kind):
+    estimator, rows = make_kind(kind), ATOMS[case][::5]
+    assert atoms_of(estimator, ATOMS[case]) == []
+    assert np.isfinite(estimator.score_samples(rows)).all()
+    sampler = "annealed_langevin" if kind == "ladder" else "auto"
+    assert np.isfinite(draw(estimator, 20, sampler=sampler)).all()
+    if kind != "one-level":
+        assert np.isfinite(estimator.log_density(rows)).all()
+        codes = estimator.transform(rows)
+        # Four levels are four steps of the flow.
+        coarse = 0.05 if kind == "ladder" else 1e-3
+        np.testing.assert_allclose(estimator.inverse_transform(codes), rows, atol=coarse)
+
+
+def test_denoising_names_constant_columns_alone(make_kind):
+    X = with_column(np.full(500, 3.0))
+    X[:250] = X[250:]
+    (said,) = atoms_of(make_kind("denoising"), np.round(X))
+    assert "Constant columns [1]" in said
+
+
 @pytest.mark.parametrize("case", ATOMS)
 def test_a_kernel_density_is_finite_there(make_kde, case):
     assert atoms_of(make_kde(), ATOMS[case]) == []

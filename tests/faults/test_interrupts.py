@@ -4,9 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 import skscore.kernel._kde
-from skscore.networks import MLP
+from skscore.networks import MLP, NoiseConditionalMLP
 
 EPOCHS = 3
 
@@ -54,6 +55,12 @@ def assert_holds(estimator, wanted, X):
     assert np.isfinite(estimator.score(X))
 
 
+NETS = pytest.mark.parametrize(
+    "make_net", ["sliced", "exact", "energy", "denoising", "one-level"], indirect=True
+)
+
+
+@NETS
 def test_an_interrupt_between_epochs_keeps_the_weights(make_net, X):
     wanted = stopped(make_net, X)
     estimator = make_net(max_iter=40).set_callbacks(Ending(KeyboardInterrupt()))
@@ -95,6 +102,23 @@ class Interrupting(MLP):
         return super().value_and_divergence(x, metric)
 
 
+class InterruptingAtLevels(NoiseConditionalMLP):
+    """The same, of a network that sees the noise level."""
+
+    def forward(self, x, condition):
+        if next(self.parameters()).requires_grad and torch.is_grad_enabled():
+            Interrupting.steps += 1
+            if Interrupting.steps == Interrupting.at:
+                raise KeyboardInterrupt
+        return super().forward(x, condition)
+
+
+def interrupting_at_levels(n_features, n_outputs, *, generator):
+    return InterruptingAtLevels(
+        n_features, n_outputs, generator=generator, hidden_layer_sizes=(16, 16)
+    )
+
+
 def interrupting(n_features, n_outputs, *, generator):
     return Interrupting(n_features, n_outputs, generator=generator, hidden_layer_sizes=(16, 16))
 
@@ -111,6 +135,32 @@ def test_an_interrupt_within_an_epoch_keeps_the_last_epochs_weights(make_kind, X
     with pytest.raises(KeyboardInterrupt):
         estimator.fit(X)
     assert_holds(estimator, wanted, X)
+
+
+@pytest.mark.filterwarnings("ignore:A ladder of .* is too coarse")
+@pytest.mark.parametrize("kind", ["denoising", "ladder", "denoising-energy"])
+def test_an_interrupt_of_denoising_leaves_it_usable(make_kind, X, kind):
+    def make(**parameters):
+        return make_kind(kind, network=interrupting_at_levels, batch_size=20, **parameters)
+
+    Interrupting.at = 0
+    wanted = stopped(make, X)
+    Interrupting.steps, Interrupting.at = 0, 3 * EPOCHS + 2
+    estimator = make(max_iter=40)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X)
+    assert_holds(estimator, wanted, X)
+    np.testing.assert_array_equal(estimator.log_density(X[:5]), wanted.log_density(X[:5]))
+    np.testing.assert_array_equal(estimator.sigmas_, wanted.sigmas_)
+    codes = estimator.transform(X[:5])
+    np.testing.assert_allclose(estimator.inverse_transform(codes), X[:5], atol=1e-3)
+    # Interrupted in the first step of a refit: wholly the new model, with its own levels.
+    Interrupting.steps, Interrupting.at = 0, 1
+    other = 3 * np.hstack([X, X[:, :1] ** 2])
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(other)
+    assert np.isfinite(estimator.log_density(other[:5])).all()
+    assert estimator.sample(2, random_state=0).shape == (2, 4)
 
 
 @pytest.mark.parametrize("kind", ["sliced", "exact"])
@@ -179,6 +229,7 @@ def test_a_signal_stops_a_fit_within_two_seconds_and_keeps_the_best_weights(run_
     assert run_python(SIGINT, timeout=120).endswith("ok\n")
 
 
+@NETS
 def test_an_error_of_the_users_own_is_not_swallowed(make_net, X):
     pytest.importorskip("sklearn.callback")
     estimator = make_net().fit(X)

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from torch import nn
 
 from skscore import (
+    DenoisingScoreEstimator,
     KDEScoreBaseline,
     KernelScoreEstimator,
     ScoreMatchingEstimator,
@@ -76,6 +77,35 @@ NET = {
 if not torch.cuda.is_available():
     NET["device"] += ["cuda", "cuda:0"]
 
+# Sequences of two or more: the empty, the rising, the repeated, and what is no number.
+BAD_LADDERS = [
+    [],
+    (),
+    [1.0],
+    np.array([3.0]),
+    [1.0, 2.0],
+    [2.0, 1.0, 1.5],
+    [2.0, 2.0, 1.0],
+    [[2.0, 1.0]],
+    np.ones((2, 2, 2)),
+    [2.0, 0],
+    [2.0, -1.0],
+    [2.0, NAN],
+    [NAN, 1.0],
+    [INF, 1.0],
+    [1e10, 1.0],
+    [10**400, 1],
+    [2 + 0j, 1],
+    [2.0, None],
+    [2.0, [1.0]],
+    ["high", "low"],
+    [True, False],
+    "[2, 1]",
+    {2.0, 1.0},
+    {2.0: 1, 1.0: 2},
+    object(),
+]
+
 TABLE = {
     KDEScoreBaseline: {
         "bandwidth": [*NOT_POSITIVE, "nope", "Scott", 1e300, 1e-300],
@@ -95,6 +125,13 @@ TABLE = {
         "variance_reduction": NOT_A_FLAG,
     },
     ScoreMatchingEstimator: NET,
+    DenoisingScoreEstimator: NET
+    | {
+        "sigma": [*without(NOT_POSITIVE, None), *BAD_LADDERS, 1e10],
+        "n_noise_levels": [*without(NOT_A_COUNT, None), 1, 10_000, "auto"],
+        "sigma_min": [*NOT_POSITIVE, "Auto", 1e10, [0.1]],
+        "sigma_max": [*NOT_POSITIVE, "Auto", 1e10, [0.1]],
+    },
 }
 CASES = [
     pytest.param(cls, name, value, id=f"{cls.__name__}-{name}-{i}")
@@ -130,6 +167,10 @@ def test_an_unknown_parameter_is_refused_by_name(cls):
         cls().set_params(bandwith=1.0)
 
 
+NETS = pytest.mark.parametrize(
+    "make_net", ["sliced", "exact", "energy", "denoising", "one-level"], indirect=True
+)
+
 GOOD = {
     "numpy integers": {"max_iter": np.int64(2), "batch_size": np.int32(8), "verbose": np.int8(0)},
     "numpy floats": {"learning_rate_init": np.float32(0.01), "weight_decay": np.float64(0)},
@@ -152,6 +193,7 @@ GOOD = {
 }
 
 
+@NETS
 @pytest.mark.parametrize("case", GOOD)
 def test_an_unusual_value_works_and_is_left_as_it_was(make_net, X, case):
     estimator = make_net(**GOOD[case])
@@ -182,6 +224,7 @@ def test_hidden_layer_sizes_that_can_be_read_only_once(make_net, X, attempt):
         assert "hidden_layer_sizes" in str(error)
 
 
+@NETS
 def test_a_batch_larger_than_the_data_is_all_of_it(make_net, X):
     for early_stopping in (False, True):
         plain = make_net(batch_size=len(X), early_stopping=early_stopping).fit(X)
@@ -190,6 +233,7 @@ def test_a_batch_larger_than_the_data_is_all_of_it(make_net, X):
         np.testing.assert_array_equal(large.score_samples(X), plain.score_samples(X))
 
 
+@NETS
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("max_iter", [1, 8])
 @pytest.mark.parametrize("rate", [1e10, 1e37, 1e100, 1e308])

@@ -282,7 +282,6 @@ def test_derivatives_at_a_level_equal_autograd(case, energy, sigma, woken, jacob
     assert (asymmetry < 1e-11) == energy
 
 
-@pytest.mark.xfail(reason="value_and_products: no graph of a constant field of frozen weights")
 def test_products_of_a_constant_field_of_frozen_weights(woken):
     model, x, v = model_of(NETWORKS["no layer"], True, woken).at(0.5), rows(), draw(2, N, D)
     _, _, jw = value_and_products(model, x, v, v[0, :5])

@@ -352,7 +352,7 @@ def test_the_flow_is_the_linear_map_exactly():
 
 # Every sampler: rows, steps, divergence ---------------------------------------------------------
 
-HYPER = {"annealed_langevin": {"step_size": 0.1, "n_steps": 3}}
+HYPER = {"annealed_langevin": {"step_size": 0.02, "n_steps": 3}}
 SAMPLERS = {**FROM_NOISE, "conditional": conditional}
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
@@ -452,7 +452,7 @@ S = ROOT @ ROOT.T
 VALUES = np.array([1.5, -0.5, 0.0])
 
 
-def conditional_law(k, sigmas, step_size=0.1, n_corrections=4, n_final=100, start=16.0):
+def conditional_law(k, sigmas, *, step_size, n_corrections, n_final, start=16.0):
     """Mean and covariance at the end when the first k columns are given, from N(0, start I)."""
     eye = np.eye(3)
     K = np.diag([1.0] * k + [0.0] * (3 - k))
@@ -526,7 +526,7 @@ LEVELS = [4.0, 2.0, 1.0, 0.5]
 GIVEN = [
     (1, {"step_size": 0.2, "n_corrections": 3, "n_final": 7}),
     (2, {"step_size": 0.2, "n_corrections": 3, "n_final": 7}),
-    (1, {"n_final": 20}),
+    (1, {"step_size": 0.1, "n_corrections": 4, "n_final": 20}),
     (2, {"step_size": 0.4, "n_corrections": 1, "n_final": 1}),
 ]
 
@@ -540,7 +540,7 @@ def test_given_values_are_kept_and_the_rest_has_the_exact_law(k, hyper):
     )
     assert law_p(x[:, k:], *law) > ALPHA
     assert law_p(walk(k, LEVELS, given=False, **hyper)[:, k:], *law) < ALPHA
-    more = {**hyper, "n_corrections": 12}
+    more = {**hyper, "n_corrections": 20}
     assert law_p(walk(k, LEVELS, **more)[:, k:], *law) < ALPHA
 
 
@@ -550,7 +550,7 @@ def test_a_long_walk_at_the_lowest_level_has_the_conditional_law(k):
 
     At most 0.002, where 4,000 rows have a standard error of 0.009 in a mean.
     """
-    hyper = {"step_size": 0.02, "n_final": 1300}
+    hyper = {"step_size": 0.02, "n_corrections": 4, "n_final": 1300}
     right = denoised_conditional(k, LEVELS[-1])
     mean, covariance = conditional_law(k, LEVELS, **hyper)
     np.testing.assert_allclose(mean, right[0], atol=2e-3)
@@ -566,7 +566,8 @@ def test_more_corrections_are_nearer_to_the_conditional_law(k):
     sigmas, right = rho_grid(10.0, 0.01, 100), true_conditional(k)[0]
     gaps = []
     for n_corrections in (1, 8, 64):
-        mean, _ = conditional_law(k, sigmas, n_corrections=n_corrections, start=100.0)
+        hyper = {"step_size": 0.1, "n_corrections": n_corrections, "n_final": 100}
+        mean, _ = conditional_law(k, sigmas, **hyper, start=100.0)
         gaps.append(np.abs(mean - right).max())
     assert gaps[0] > 2 * gaps[1] > 8 * gaps[2]
 

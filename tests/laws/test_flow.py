@@ -216,7 +216,6 @@ def test_the_end_density_is_that_of_the_blurred_gaussian():
             torch.testing.assert_close(got, normal.log_prob(x), rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.xfail(reason="a jvp of a field that no row enters: _autodiff, torch 2.13")
 def test_a_flow_that_stands_still():
     w = draw(9, 3)
     still = flow_log_density(lambda sigma: torch.zeros_like, w, log_grid(0.1, 10.0, 3))
