@@ -20,6 +20,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from skscore import (
+    DenoisingScoreEstimator,
     KDEScoreBaseline,
     KernelScoreEstimator,
     ScoreMatchingEstimator,
@@ -203,6 +204,7 @@ def our_estimators():
         "sliced": SlicedScoreEstimator,
         "exact": ScoreMatchingEstimator,
         "sliced-6": partial(SlicedScoreEstimator, n_members=6),
+        "denoising": DenoisingScoreEstimator,
         "kernel": KernelScoreEstimator,
     }
     return {name: partial(ours, make) for name, make in found.items()}

@@ -214,6 +214,7 @@ STYLES = {
     "sliced": ("o", "tab:red"),
     "exact": ("s", "tab:blue"),
     "sliced-6": ("D", "tab:orange"),
+    "denoising": ("h", "tab:pink"),
     "kernel": ("^", "tab:green"),
     "kde-cv": ("v", "tab:purple"),
     "kde-silverman": ("<", "tab:brown"),

@@ -129,10 +129,11 @@ assert control > 10, f"plain Langevin from noise is only {control:.1f} standard 
 print(f"\nplain Langevin from noise is at least {control:.0f} standard errors off\n")
 
 # %%
-# Plain Langevin splits the cloud as the start did, by the nearer mode; the learned field not even
-# so, for in the void around the modes it is wrong (see the example on the score's error). The walks down the noise levels come close to the target. Annealed Langevin, the oldest,
-# is the least exact of them: it has a few steps at each level, and where the modes part the points
-# are still on their way. More ``n_steps`` help it; the default does with fewer evaluations.
+# With the true score the cloud is split as at the start, by the nearer mode; with the learned field
+# not even so, for in the void around the modes it is wrong (see the example on the score's error).
+# The walks down the noise levels come close to the target. Annealed Langevin, the oldest, is the
+# least exact of them: it has a few steps at each level, and where the modes part the points are
+# still on their way. The default is nearer, with fewer evaluations.
 #
 # The picture
 # -----------

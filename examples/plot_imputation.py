@@ -161,9 +161,9 @@ print(f"({missing.sum()} values; the share has a standard error of about ", end=
 print(f"{np.sqrt(0.16 / missing.sum()):.1%})\n")
 
 # %%
-# With so few rows the linear regressions of ``IterativeImputer`` are hard to beat, and the draws
-# come out beside them rather than ahead; where columns depend on each other in curves, as the moons
-# do, a linear regression has no chance.
+# With so few rows the linear regressions of ``IterativeImputer`` are hard to beat: the draws come
+# out a little behind them, and are somewhat too narrow. Where columns depend on each other in
+# curves, as in the moons, a linear regression has no chance.
 #
 # Codes
 # -----

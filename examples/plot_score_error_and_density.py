@@ -105,9 +105,9 @@ print("".join(f"{error[valley].mean():24.2f}" for error in errors.values()))
 # %%
 # Each is a field of its own law, the second and the third compared with the data blurred at their
 # level. Where the rows are the error is a small part of the score; where they are not it is many
-# times larger. In the valleys between the modes, the last line, it is as large as the score itself
-# or nearly so, and these are what a chain has to cross. One small level of noise changes little:
-# it does not reach across.
+# times larger. In the valleys between the modes, the last line, it is about half of the score, and
+# these are what a chain has to cross. One small level of noise changes little: it does not reach
+# across.
 #
 # Level by level
 # --------------

@@ -74,7 +74,8 @@ def _by_rows(objective: Callable[..., Tensor], model, x: Tensor) -> Tensor:
 
 def _exact_when_blurred(sigma: float, model, x: Tensor) -> Tensor:
     """Return the exact objective of held-out rows with the same noise each time, (k, n)."""
-    z = torch.randn(x.shape, generator=_torch.generator(0, x.device), device=x.device)
+    stream = _torch.generator(0, x.device)
+    z = torch.randn(x.shape, generator=stream, dtype=x.dtype, device=x.device)
     return held_out_objective(model, x + sigma * z)
 
 

@@ -25,7 +25,7 @@ def conditional(
     given: Tensor,
     known: Callable[[Tensor], Tensor],
     step_size: float = 0.5,
-    n_corrections: int = 10,
+    n_corrections: int = 20,
     n_final: int = 100,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -52,7 +52,7 @@ def conditional(
         The orthogonal projection of rows (n, d) on their known part.
     step_size : float, default=0.5
         Of a correction, in squared units of the noise level.
-    n_corrections : int, default=10
+    n_corrections : int, default=20
         Langevin steps at each level.
     n_final : int, default=100
         Langevin steps at the lowest level.
