@@ -283,7 +283,9 @@ def test_held_out_rows_are_blurred_once(members):
 def test_a_member_that_is_done_stays_as_it_is(adaptive):
     model = model_of([perceptron(j) for j in range(K)])
     plan = replace(PLAN, adaptive=adaptive)
-    run = _training._Run(model, hills(K, 80), None, exact, plan, stream(), History())
+    run = _training._Run(
+        model, hills(K, 80), None, exact, _training.held_out_objective, plan, stream(), History()
+    )
     run._epoch(0)
     run.drops[1] = _training.N_DROPS + 1
     before = run.optimiser.weights.clone()

@@ -144,7 +144,16 @@ class KernelScoreEstimator(BaseScoreEstimator):
         order = rng.permutation(len(U))
         which = np.sort(order[: self._size(len(U))])
         precision = affine.gaussian_precision(moments)
-        chosen = self._choose(U, affine.metric(moments.covariance), U[which], precision, rng)
+        metric = affine.metric(moments.covariance)
+        try:
+            chosen = self._choose(U, metric, U[which], precision, rng)
+        except (ValueError, np.linalg.LinAlgError) as error:
+            if self.standardize is not None:
+                raise
+            raise ValueError(
+                "X has columns of so different scales that the equations leave the float64 range: "
+                "use standardize='full' or 'diag'."
+            ) from error
         basis, c = chosen.basis, chosen.coefficients
         rows = U[order[:KEPT_ROWS]]
         return {

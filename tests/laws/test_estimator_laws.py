@@ -146,9 +146,12 @@ AT_REST = {"learning_rate_init": 1e-30, "weight_decay": 0.0, "max_iter": 1}
 def test_the_gaussian_has_half_the_rank_and_no_skill(case, data, rank):
     X = data()
     est = fit(case, X, **AT_REST)
-    a = 1 / (1 + case[1].get("sigma", 0.0) ** 2)  # s = -a u; 1 but for a blurred Gaussian
-    assert est.score(X) == pytest.approx(rank * (a - a**2 / 2), abs=1e-9)
-    if a < 1:
+    sigma = est._design.levels.sigmas[-1]
+    lam = np.linalg.eigvalsh(est._affine.metric(est.covariance_))  # of the data in coordinates u
+    assert len(lam) == rank
+    a = lam / (lam + sigma**2)  # 1 but for a blurred Gaussian
+    assert est.score(X) == pytest.approx((a - a**2 / 2).sum(), abs=1e-9)
+    if sigma:
         return
     details = est.score_details(data(100, seed=1))
     assert details.skill == pytest.approx(0, abs=1e-9)
