@@ -26,7 +26,8 @@ from skscore.estimators._design import Design
 from skscore.objectives import PROJECTIONS
 
 MOST_TANGENTS = 64  # features up to which the trace is exact by default
-FLOW_STEPS = 20
+FLOW_STEPS = 20  # for a density, whose error is then below a thousandth of a nat
+CODE_STEPS = 40  # for codes, which need no trace and are to come back
 
 
 def has_many_levels(estimator) -> bool:
@@ -132,7 +133,7 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return [math.log(sigma) for sigma in reversed(levels.sigmas)], "heun"
 
     def _carried(self, rows: Array, *, to_noise: bool) -> Array:
-        taus, scheme = self._path()
+        taus, scheme = self._path(CODE_STEPS if self._design.levels.between else None)
         taus = taus if to_noise else taus[::-1]
         (w,) = self._flow(rows, lambda velocity, w: (carry(velocity, w, taus, scheme),))
         return w
