@@ -22,6 +22,10 @@ Standardize = Literal["full", "diag"] | None
 
 STANDARDIZE = ("full", "diag", None)
 SCALES = (1e-140, 1e140)  # their squares and the squares of their inverses are finite
+MIXED_SCALES = (
+    "X has columns of so different scales that their products leave the float64 range: use "
+    "standardize='full' or 'diag', or rescale the columns."
+)
 RANK_TOLERANCE = 1e-12  # eigenvalues of R below this share of the largest are collinear directions
 SHRINK_BELOW = 10  # R is shrunk towards the identity when there are fewer rows than this per column
 
@@ -139,7 +143,11 @@ class AffineMap:
         With `sigma` that of the Gaussian blurred by N(0, sigma^2 I) in these coordinates.
         """
         white = AffineMap.standardising(moments, "full")
-        half = white.matrix[: self.rank] @ np.linalg.inv(self.matrix)[:, : self.rank]
+        try:
+            inverse = np.linalg.inv(self.matrix)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(MIXED_SCALES) from error
+        half = white.matrix[: self.rank] @ inverse[:, : self.rank]
         P = half.T @ half
         return np.linalg.solve(np.eye(self.rank) + sigma**2 * P, P) if sigma else P
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
-from skscore._affine import STANDARDIZE, AffineMap
+from skscore._affine import MIXED_SCALES, STANDARDIZE, AffineMap
 from skscore._base import CHAIN_PARAMS, KEPT_ROWS, Array, BaseScoreEstimator, Spread
 from skscore._validation import Check, auto_or, describe, integer, option, random_state, real
 from skscore.kernel._exponential_family import Basis
@@ -150,10 +150,7 @@ class KernelScoreEstimator(BaseScoreEstimator):
         except (ValueError, np.linalg.LinAlgError) as error:
             if self.standardize is not None:
                 raise
-            raise ValueError(
-                "X has columns of so different scales that the equations leave the float64 range: "
-                "use standardize='full' or 'diag'."
-            ) from error
+            raise ValueError(MIXED_SCALES) from error
         basis, c = chosen.basis, chosen.coefficients
         rows = U[order[:KEPT_ROWS]]
         return {
