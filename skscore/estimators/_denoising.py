@@ -25,9 +25,9 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
     n_noise_levels : int, default=None
         Levels of a geometric ladder in place of the whole range. Needs `sigma` None.
     sigma_min, sigma_max : float or "auto", default="auto"
-        Ends of the range. "auto" is, for the highest, the largest distance between two of the
-        first 2,000 rows; for the lowest 0.01 deviations of the columns, or half the step of
-        discrete columns where that is more, up to 0.1.
+        Ends of the range. "auto" is, for the highest, the largest distance between two rows (of at
+        most 2,000 from all over the data); for the lowest 0.01 deviations of the columns, or half
+        the step of discrete columns where that is more, up to 0.1.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Units of each hidden layer of the network; "auto" is (128, 128, 128), and at one noise
         level (96, 96, 96).

@@ -29,7 +29,7 @@ from skscore.objectives import denoising, noise_conditional
 from skscore.samplers import FROM_NOISE
 
 LEAST, COARSEST = 0.01, 0.1  # sigma_min="auto" is between, in deviations of the columns
-LOOK_AT = 2_000  # rows, for the largest distance
+LOOK_AT = 2_000  # rows at most, for the largest distance
 AT_LOWEST = 0.02  # share of the training rows at the lowest level of a range
 JUDGED = 4_000  # held-out rows that the loss is judged on, each as often as it takes
 APART = 1 + 1e-6  # the least ratio of two levels
@@ -300,7 +300,7 @@ def _range_of(U: Array) -> tuple[float, float]:
     blurred data are near their Gaussian. The lowest is a hundredth of a deviation, or more where
     columns are discrete: half their steps, at most a tenth.
     """
-    looked = U[:LOOK_AT]
+    looked = U[:: -(-len(U) // LOOK_AT)]  # from all over: rows may come in order of their groups
     unit = float(np.sqrt(looked.var(axis=0).mean())) or 1.0
     steps = [gap for gap in map(_step_of, looked.T) if gap]
     low = np.clip(0.5 * float(np.median(steps)) / unit if steps else 0.0, LEAST, COARSEST) * unit

@@ -13,7 +13,7 @@ def geometric_grid(high: float, low: float, n_levels: int) -> list[float]:
     high, low : float
         The ends.
     n_levels : int
-        How many, both ends included; one is the lower end.
+        How many, both ends included; one is the higher end: a walk begins there.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def geometric_grid(high: float, low: float, n_levels: int) -> list[float]:
     [1.0, 0.1, 0.01]
     """
     if n_levels == 1:
-        return [low]
+        return [high]
     ratio = math.log(low / high) / (n_levels - 1)
     return [*(high * math.exp(ratio * i) for i in range(n_levels - 1)), low]
 
@@ -40,7 +40,7 @@ def rho_grid(high: float, low: float, n_levels: int, *, rho: float = 7.0) -> lis
     high, low : float
         The ends.
     n_levels : int
-        How many, both ends included; one is the lower end.
+        How many, both ends included; one is the higher end: a walk begins there.
     rho : float, default=7.0
         One is a linear grid; the larger, the nearer to a geometric one.
 
@@ -56,7 +56,7 @@ def rho_grid(high: float, low: float, n_levels: int, *, rho: float = 7.0) -> lis
     [1.0, 0.145, 0.01]
     """
     if n_levels == 1:
-        return [low]
+        return [high]
     first, last = high ** (1 / rho), low ** (1 / rho)
     steps = (i / (n_levels - 1) for i in range(n_levels - 1))
     return [*((first + t * (last - first)) ** rho for t in steps), low]

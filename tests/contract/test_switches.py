@@ -233,6 +233,15 @@ def test_the_automatic_range(planned):
         assert estimator.sigmas_[-1] == pytest.approx(low, rel=0.05)
 
 
+def test_the_range_spans_groups_that_stand_in_order(planned):
+    rows = np.random.default_rng(0).normal(size=(6000, 2))
+    rows[5000:] += 30.0
+    estimator = DenoisingScoreEstimator()
+    planned(estimator, rows)
+    between = np.linalg.norm((rows[5000:].mean(0) - rows[:5000].mean(0)) / rows.std(0))
+    assert estimator.sigmas_[0] > between
+
+
 def test_one_level_is_denoised_at_that_level(planned):
     seen = planned(DenoisingScoreEstimator(sigma=0.3))
     assert seen["objective"].func is denoising

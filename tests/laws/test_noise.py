@@ -132,7 +132,7 @@ def test_a_grid_goes_down_from_end_to_end(grid, n, ends):
     assert (sigmas[0], sigmas[-1]) == (pytest.approx(ends[0], rel=1e-14), ends[1])
     assert len(sigmas) == n
     assert sorted(set(sigmas), reverse=True) == sigmas
-    assert grid(*ends, 1) == [ends[1]]
+    assert grid(*ends, 1) == [ends[0]]
 
 
 def curvature(values):
