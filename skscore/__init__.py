@@ -7,6 +7,8 @@ __version__ = "0.1.0"
 # Public names and their rooms; loaded at first use, so that datasets and metrics need no torch.
 _HOMES = {
     "DenoisingScoreEstimator": "skscore.estimators",
+    "GaussianVAE": "skscore.latent",
+    "ImplicitVAE": "skscore.latent",
     "KDEScoreBaseline": "skscore.kernel",
     "KernelScoreEstimator": "skscore.kernel",
     "ScoreMatchingEstimator": "skscore.estimators",

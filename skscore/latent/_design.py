@@ -1,0 +1,131 @@
+"""What it takes to build the networks of a fitted model again, beside their weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from skscore import _torch
+from skscore._validation import describe, refuse
+from skscore.latent._encoders import ConditionalScore, Encoder, ImplicitEncoder
+from skscore.latent._likelihood import BernoulliDecoder, Decoder, GaussianDecoder
+from skscore.latent._training import VAE
+from skscore.networks import MLP
+
+Array = NDArray[np.float64]
+Factory = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """How the columns of X are standardised: ``u = (x - location) / scale``."""
+
+    location: Array
+    scale: Array
+    varying: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, X: Array, likelihood: str, names: NDArray | None) -> Columns:
+        """Measure training rows: each column has its own scale, and pixels have one."""
+        if likelihood == "gaussian":
+            moments = describe(X, names, density=False)
+            scale = np.where(moments.varying, moments.scale, 1.0)
+            return cls(moments.mean, scale, moments.varying)
+        deviation = float(np.sqrt(X.var(axis=0).mean())) or 1.0
+        return cls(X.mean(axis=0), np.full(X.shape[1], deviation), np.ones(X.shape[1], bool))
+
+    def standardise(self, X: Array) -> Array:
+        """Return u; a constant column is zero."""
+        return np.where(self.varying, (X - self.location) / self.scale, 0.0)
+
+    def restore(self, U: Array) -> Array:
+        """Return x."""
+        return self.location + self.scale * U
+
+    @property
+    def log_volume(self) -> float:
+        """``log |dx/du|`` over the columns that vary."""
+        return float(np.log(self.scale[self.varying]).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """The networks' sizes and fixed parts."""
+
+    encoder: type[Encoder]
+    n_components: int
+    hidden_layer_sizes: Sequence[int]
+    activation: str
+    likelihood: str
+    columns: Columns
+    decoder: Factory | None
+    noise: float | None  # in the units of X, when it is known
+
+    def build(self, seed: int, weights: dict[str, NDArray] | None = None) -> VAE:
+        """Build the model, with given weights or those that a seed draws."""
+        stream = _torch.generator(seed, torch.device("cpu"))
+        options: dict[str, Any] = {"generator": stream, "activation": self.activation}
+        sizes = tuple(int(size) for size in self.hidden_layer_sizes)
+        d, n_features = self.n_components, len(self.columns.location)
+        encoder = self.encoder(n_features, d, hidden_layer_sizes=sizes, **options)
+        decoder = self._decoder(sizes, options)
+        score = ConditionalScore(d, **options) if self.encoder is ImplicitEncoder else None
+        model = VAE(encoder, decoder, score)
+        if weights is not None:
+            model.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
+        return model
+
+    def _decoder(self, sizes: tuple[int, ...], options: dict[str, Any]) -> Decoder:
+        columns, n_features = self.columns, len(self.columns.location)
+        m, c = (_torch.to_tensor(a, torch.device("cpu")) for a in (columns.location, columns.scale))
+        if self.decoder is None:
+            network: nn.Module = MLP(
+                self.n_components, n_features, hidden_layer_sizes=sizes[::-1], **options
+            )
+        else:
+            network = self.decoder(self.n_components, n_features, generator=options["generator"])
+            self._refuse_wrong(network, n_features)
+        if self.likelihood == "bernoulli":
+            own = self.decoder is None
+            p = m.clamp(0.005, 0.995)
+            return BernoulliDecoder(network, torch.logit(p) if own else torch.zeros_like(m))
+        noise = None if self.noise is None else self.noise / c
+        if self.decoder is None:
+            m, c = torch.zeros_like(m), torch.ones_like(c)
+        varying = _torch.to_tensor(columns.varying, torch.device("cpu"))
+        return GaussianDecoder(network, m, c, varying, noise)
+
+    def _refuse_wrong(self, network: object, n_features: int) -> None:
+        wanted = (2, n_features)
+        if isinstance(network, nn.Module):
+            with torch.no_grad():
+                out = copy.deepcopy(network).to(torch.float32)(torch.zeros(2, self.n_components))
+            if out.shape == wanted:
+                return
+            found = f"rows (2, {self.n_components}) to shape {tuple(out.shape)}, not {wanted}"
+        else:
+            found = f"no nn.Module but a {type(network).__name__}"
+        raise refuse(
+            "decoder",
+            self.decoder,
+            f"a factory of networks of z with a row of X each; it gave {found}",
+        )
+
+
+def refuse_grey(X: Array, likelihood: str) -> None:
+    """Raise ValueError for values that a likelihood cannot have."""
+    if likelihood != "bernoulli" or (X.min() >= 0 and X.max() <= 1):
+        return
+    j = int(np.argmax((X < 0).any(axis=0) | (X > 1).any(axis=0)))
+    raise ValueError(
+        f"likelihood='bernoulli' needs X in [0, 1], but column {j} goes from "
+        f"{X[:, j].min():g} to {X[:, j].max():g}. Scale X (MinMaxScaler, or X / X.max()), or "
+        f"use likelihood='gaussian'."
+    )

@@ -1,0 +1,234 @@
+"""Encoders ``z = g(x, eps)`` and the score network of the one that has no density.
+
+Both are ``z = mu(x) + sd(x) u`` with ``u = eps`` (Gaussian) or ``u = eps_1 + r(eps, c(x))``
+(implicit): ``mu``, ``log sd`` and the context ``c`` come from one network of x, the trunk. The law
+of u, and so the score ``s_psi(z | x) = s_u(u | c) / sd``, depends on x through c alone. Both start
+as the prior, ``z = eps_1``, and the score network ``s_u = -u + r(u, c)`` is exact there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skscore.networks import MLP
+
+N_CONTEXT = 32  # numbers that the noise network and the score see of x
+# u starts as .5 normal + .77 sign + .39 sign in each column: four narrow humps that add up to
+# nearly N(0, 1), with its variance. Each hump can go to a mode of its own, without a tear.
+HUMPS = (0.5, 0.75**0.5 * 0.8**0.5, 0.75**0.5 * 0.2**0.5)
+N_MEAN = 256  # draws that the mean code is taken over
+LOG_SD = (-9.0, 4.0)  # range of log sd
+
+
+class Reading(NamedTuple):
+    """What the trunk says of rows: (n, d), (n, d) and (n, n_context)."""
+
+    mu: Tensor
+    log_sd: Tensor
+    context: Tensor
+
+
+class Encoder(nn.Module):
+    """Abstract base: the trunk, and ``z = mu + sd u``."""
+
+    n_noise: int
+
+    def __init__(
+        self,
+        n_features: int,
+        n_components: int,
+        n_context: int,
+        *,
+        generator: torch.Generator,
+        hidden_layer_sizes: Sequence[int],
+        activation: str,
+    ):
+        super().__init__()
+        self.n_components = n_components
+        self.trunk = MLP(
+            n_features,
+            2 * n_components + n_context,
+            generator=generator,
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+        )
+        W = self.trunk.weights[-1]  # zero for mu and log sd, but the context must tell rows apart
+        nn.init.normal_(W[:, 2 * n_components :], std=1 / math.sqrt(len(W)), generator=generator)
+
+    def read(self, x: Tensor) -> Reading:
+        """Evaluate the trunk."""
+        d = self.n_components
+        mu, log_sd, context = self.trunk(x).tensor_split([d, 2 * d], dim=-1)
+        return Reading(mu, log_sd.clamp(*LOG_SD), context)
+
+    def noise(self, m: int, n: int, generator: torch.Generator) -> Tensor:
+        """Draw noise (m, n, n_noise)."""
+        W = self.trunk.weights[0]
+        size = (m, n, self.n_noise)
+        return torch.randn(size, generator=generator, dtype=W.dtype, device=W.device)
+
+    def standard(self, eps: Tensor, reading: Reading) -> Tensor:
+        """Return u for noise (m, n, n_noise), as (m, n, d)."""
+        raise NotImplementedError
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return ``E[z | x]``, (n, d)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, eps: Tensor) -> Tensor:
+        """Return codes (m, n, d) of rows (n, n_features) for noise (m, n, n_noise)."""
+        reading = self.read(x)
+        return place(reading, self.standard(eps, reading))
+
+
+def place(reading: Reading, u: Tensor) -> Tensor:
+    """Return ``z = mu + sd u``."""
+    return reading.mu + reading.log_sd.exp() * u
+
+
+class GaussianEncoder(Encoder):
+    """``q(z | x) = N(mu, diag(sd^2))``."""
+
+    def __init__(self, n_features: int, n_components: int, **options):
+        super().__init__(n_features, n_components, 0, **options)
+        self.n_noise = n_components
+
+    def standard(self, eps: Tensor, reading: Reading) -> Tensor:
+        """Return the noise itself."""
+        return eps
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return mu."""
+        return self.read(x).mu
+
+    @staticmethod
+    def divergence(reading: Reading) -> Tensor:
+        """Return ``KL(q(z | x) || N(0, I))``, in closed form."""
+        mu, log_sd, _ = reading
+        return 0.5 * (mu**2 + (2 * log_sd).exp() - 1 - 2 * log_sd).sum(dim=-1)
+
+
+class ImplicitEncoder(Encoder):
+    """A network of x and noise, with more noise than codes; its law has no density in closed form.
+
+    Parameters
+    ----------
+    n_features, n_components : int
+        Columns of x and z.
+    generator : torch.Generator
+        Draws the initial weights.
+    hidden_layer_sizes, activation
+        Of the trunk; the noise network has the first layer's width, at most 128.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        generator: torch.Generator,
+        hidden_layer_sizes: Sequence[int],
+        activation: str,
+    ):
+        super().__init__(
+            n_features,
+            n_components,
+            N_CONTEXT,
+            generator=generator,
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+        )
+        self.n_noise = 3 * n_components  # normal noise, and two signs
+        width = min([96, *hidden_layer_sizes])
+        self.bend = MLP(
+            self.n_noise + N_CONTEXT,
+            n_components,
+            generator=generator,
+            hidden_layer_sizes=(width, width),
+            activation=activation,
+        )
+
+    def noise(self, m: int, n: int, generator: torch.Generator) -> Tensor:
+        """Draw normal noise and signs."""
+        normal = super().noise(m, n, generator)
+        normal[..., self.n_components :].sign_()
+        return normal
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return the mean over noise in opposite pairs, the same at each call and for each row."""
+        stream = torch.Generator(device=x.device).manual_seed(0)
+        half = self.noise(N_MEAN // 2, 1, stream)
+        eps = torch.cat([half, -half]).expand(-1, len(x), -1)
+        return self(x, eps).mean(dim=0)
+
+    def standard(self, eps: Tensor, reading: Reading) -> Tensor:
+        """Return ``u = a . eps + r(eps, c)``."""
+        rows = beside(eps, reading.context)
+        r = self.bend(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
+        parts = eps.split(self.n_components, dim=-1)
+        return sum((a * part for a, part in zip(HUMPS, parts, strict=True)), r)
+
+
+class ConditionalScore(nn.Module):
+    """``s_u(u | c) = -u + r(u, c)``, the score of the implicit encoder's u.
+
+    Parameters
+    ----------
+    n_components : int
+        Columns of u.
+    generator : torch.Generator
+        Draws the initial weights.
+    width : int, default=96
+        Of the two hidden layers.
+    activation : str, default="silu"
+        A smooth one.
+    """
+
+    def __init__(
+        self,
+        n_components: int,
+        *,
+        generator: torch.Generator,
+        width: int = 96,
+        activation: str = "silu",
+    ):
+        super().__init__()
+        self.residual = MLP(
+            n_components + N_CONTEXT,
+            n_components,
+            generator=generator,
+            hidden_layer_sizes=(width, width),
+            activation=activation,
+        )
+
+    def at(self, context: Tensor) -> BoundScore:
+        """Return the field of u at rows of context (n, n_context)."""
+        return BoundScore(self.residual, context)
+
+
+class BoundScore:
+    """``s_u(. | c)`` as a score function of rows u, one row of c to each."""
+
+    def __init__(self, residual: MLP, context: Tensor):
+        self.residual, self.context = residual, context
+
+    def __call__(self, u: Tensor) -> Tensor:
+        """Return the field (n, d)."""
+        return self.residual(torch.cat([u, self.context], dim=-1)) - u
+
+    def value_and_jvp(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the field and ``J v`` for v (m, n, d); c has no part in the direction."""
+        rows = torch.cat([u, self.context], dim=-1)
+        r, jv = self.residual.value_and_jvp(rows, F.pad(v, (0, self.context.shape[-1])))
+        return r - u, jv - v
+
+
+def beside(eps: Tensor, context: Tensor) -> Tensor:
+    """Return noise (m, n, k) with the context (n, c) of its row beside it."""
+    return torch.cat([eps, context.expand(len(eps), *context.shape)], dim=-1)

@@ -1,0 +1,229 @@
+"""The training loop of both encoders.
+
+Per row, averaged over draws z of the encoder, with ``beta = 1`` but for the start of training with
+a decoder that is known:
+
+    Gaussian   ``-beta log p(x | z) + KL(q(z | x) || p(z))``                  a bound
+    implicit   ``-beta log p(x | z) - log p(z) + stopgrad[s_psi(z | x)] . z``   none: its gradient
+               is the bound's, since ``E[s_q(z | x) dz/dphi] = -dH/dphi``; its value is not
+
+The score network psi takes its own steps, on the sliced objective at detached u, before each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from skscore._adamw import AdamW
+from skscore.exceptions import DivergenceError
+from skscore.latent._encoders import ConditionalScore, Encoder, GaussianEncoder, Reading, place
+from skscore.latent._likelihood import Decoder
+from skscore.objectives import sliced
+
+WARM_UP = 100  # steps until the full rate
+DECAY_FROM = 0.5  # share of the budget after which the rate falls to zero
+ANNEAL_OVER = 0.5  # share of the budget over which the likelihood of a known decoder comes in
+ANNEAL_FROM = 1e-3  # its first weight
+AVERAGE_SPAN = 200  # steps over which the weights are averaged
+SCORE_RATE = 2.0  # of the score network, over that of the others
+GAUGE = 3.0  # weight of the penalty that leaves location and scale of codes to mu and sd
+SCORE_DRAWS = 4  # draws to a row, at least, that the score is learnt from
+
+
+class VAE(nn.Module):
+    """An encoder, a decoder with its likelihood, and the score of an implicit encoder."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, score: ConditionalScore | None):
+        super().__init__()
+        self.encoder, self.decoder, self.score = encoder, decoder, score
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train."""
+
+    n_epochs: int
+    batch_size: int
+    n_draws: int  # codes to a row and step
+    learning_rate: float
+    weight_decay: float
+    anneal: bool  # whether the likelihood comes in slowly
+
+
+@dataclass
+class History:
+    """Means over each epoch, in nats per row."""
+
+    loss: list[float] = field(default_factory=list)
+    reconstruction: list[float] = field(default_factory=list)  # -log p(x | z)
+    prior: list[float] = field(default_factory=list)  # -log p(z)
+
+
+def negative_log_prior(z: Tensor) -> Tensor:
+    """Return ``-log N(z; 0, I)``."""
+    return 0.5 * (z * z).sum(dim=-1) + 0.5 * z.shape[-1] * math.log(2 * math.pi)
+
+
+def squared_mean(a: Tensor) -> Tensor:
+    """Return the unbiased estimate of ``E[a]^2`` from draws (m, ...)."""
+    m = len(a)
+    return (a.sum(dim=0) ** 2 - (a * a).sum(dim=0)) / (m * (m - 1))
+
+
+def gauge(u: Tensor) -> Tensor:
+    """Return ``|E u|^2 + |E u^2 - 1|^2`` per row, from draws (m, n, d)."""
+    return (squared_mean(u) + squared_mean(u * u - 1)).sum(dim=-1)
+
+
+def entropy_surrogate(field: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """Return ``stopgrad[s(z)] . z``, whose mean gradient is that of minus the entropy."""
+    with torch.no_grad():
+        s = field(z)
+    return (s * z).sum(dim=-1)
+
+
+def encoder_field(score: ConditionalScore, reading: Reading, z: Tensor) -> Tensor:
+    """Return ``s_psi(z | x) = s_u((z - mu) / sd | c) / sd`` for codes (m, n, d)."""
+    sd = reading.log_sd.exp()
+    u = (z - reading.mu) / sd
+    m, n, d = u.shape
+    context = reading.context.repeat(m, 1)
+    return score.at(context)(u.reshape(-1, d)).view(m, n, d) / sd
+
+
+def score_step(
+    score: ConditionalScore,
+    optimiser: AdamW,
+    u: Tensor,
+    context: Tensor,
+    rate: Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Take one step on the sliced objective at draws u (m, n, d) with context (n, n_context)."""
+    m, _, d = u.shape
+    with torch.enable_grad():
+        field = score.at(context.repeat(m, 1))
+        rows = sliced(field, u.reshape(-1, d), generator=generator, n_projections="auto")
+        optimiser.step(rows.mean(), rate)
+
+
+def fit_vae(
+    model: VAE,
+    x: Tensor,
+    targets: Tensor,
+    plan: Plan,
+    *,
+    generator: torch.Generator,
+    history: History,
+    on_epoch: Callable[[int, History], bool] | None = None,
+) -> None:
+    """Train `model` in place; it ends with averaged weights, also when interrupted.
+
+    Parameters
+    ----------
+    model : VAE
+        The networks.
+    x, targets : Tensor of shape (n, n_features)
+        What the encoder sees of each row, and what the decoder explains.
+    plan : Plan
+        Budget.
+    generator : torch.Generator
+        Draws batches, noise and directions.
+    history : History
+        Filled as training goes.
+    on_epoch : callable, optional
+        Called after each epoch with its number and the history; true means stop.
+
+    Raises
+    ------
+    DivergenceError
+        When the loss is no longer finite.
+    """
+    run = _Run(model, x, targets, plan, generator, history)
+    try:
+        for epoch in range(plan.n_epochs):
+            run.epoch(epoch)
+            if on_epoch is not None and on_epoch(epoch, history):
+                break
+    finally:
+        run.optimiser.weights.copy_(run.average)
+
+
+class _Run:
+    """The state of one training."""
+
+    def __init__(self, model: VAE, x, targets, plan: Plan, generator, history: History):
+        self.model, self.x, self.targets = model, x, targets
+        self.plan, self.generator, self.history = plan, generator, history
+        both = nn.ModuleList([model.encoder, model.decoder])
+        self.optimiser = AdamW(both, weight_decay=plan.weight_decay)
+        if model.score is not None:
+            self.score_optimiser = AdamW(model.score, weight_decay=plan.weight_decay)
+        self.average = self.optimiser.weights.clone()
+        self.n_batches = max(1, len(x) // plan.batch_size)
+        self.budget = plan.n_epochs * self.n_batches
+
+    def epoch(self, epoch: int) -> None:
+        order = torch.randperm(len(self.x), generator=self.generator, device=self.x.device)
+        sums = torch.zeros(3, device=self.x.device)
+        for batch in range(self.n_batches):
+            step = epoch * self.n_batches + batch
+            rows = order[batch * self.plan.batch_size : (batch + 1) * self.plan.batch_size]
+            sums += self._step(step, self.x[rows], self.targets[rows])
+            weight = max(1 / (1 + step / 10), 1 / AVERAGE_SPAN)
+            if not torch.isfinite(sums[0]) or not torch.isfinite(self.optimiser.weights).all():
+                raise DivergenceError(
+                    f"training diverged at step {step + 1}: the loss or the weights left the "
+                    f"finite numbers. Use a learning_rate_init below "
+                    f"{self.plan.learning_rate:g}."
+                )
+            self.average.lerp_(self.optimiser.weights, weight)
+        means = (sums / self.n_batches).tolist()
+        for curve, value in zip(
+            (self.history.loss, self.history.reconstruction, self.history.prior),
+            means,
+            strict=True,
+        ):
+            curve.append(value)
+
+    def _rate(self, step: int) -> Tensor:
+        left = (1 - step / self.budget) / (1 - DECAY_FROM)
+        warm = (step + 1) / min(WARM_UP, self.budget)
+        rate = self.plan.learning_rate * min(1.0, left, warm)
+        return torch.full((1, 1), rate, device=self.x.device)
+
+    def _beta(self, step: int) -> float:
+        if not self.plan.anneal:
+            return 1.0
+        return ANNEAL_FROM ** max(0.0, 1 - step / (ANNEAL_OVER * self.budget))
+
+    def _step(self, step: int, x: Tensor, targets: Tensor) -> Tensor:
+        encoder, decoder, score = self.model.encoder, self.model.decoder, self.model.score
+        m, rate = self.plan.n_draws, self._rate(step)
+        with torch.enable_grad():
+            reading = encoder.read(x)
+            n_u = m if score is None else max(m, SCORE_DRAWS)
+            u = encoder.standard(encoder.noise(n_u, len(x), self.generator), reading)
+            z = place(reading, u)
+        if score is not None:
+            optimiser, context = self.score_optimiser, reading.context.detach()
+            score_step(score, optimiser, u.detach(), context, SCORE_RATE * rate, self.generator)
+        with torch.enable_grad():
+            reconstruction = -decoder.log_prob(targets, z[:m]).mean(dim=0)  # what costs
+            prior = negative_log_prior(z).mean(dim=0)
+            if score is None:
+                regular = GaussianEncoder.divergence(reading)
+            else:
+                field = score.at(reading.context.detach().repeat(n_u, 1))
+                flat = u.reshape(-1, u.shape[-1])
+                entropic = entropy_surrogate(field, flat).view(n_u, -1).mean(dim=0)
+                regular = prior + entropic - reading.log_sd.sum(dim=-1) + GAUGE * gauge(u)
+            beta = self._beta(step)
+            loss = (beta * reconstruction + regular).mean()
+        self.optimiser.step(loss, rate)
+        return torch.stack([loss.detach(), reconstruction.mean().detach(), prior.mean().detach()])
