@@ -21,6 +21,7 @@ from skscore.latent._mixture import Mixtures, fit_mixtures
 from skscore.latent._training import (
     encoder_field,
     entropy_surrogate,
+    gauge,
     negative_log_prior,
     score_step,
 )
@@ -143,6 +144,17 @@ def test_learnt_entropy_gradient_of_a_fixed_gaussian_encoder_is_the_analytic_one
     with torch.no_grad():
         s = start.at(c.repeat(m, 1))(u.reshape(-1, 2)).view(m, -1, 2)
     assert float((((weights * s).sum(dim=0) * b) ** 2).mean().sqrt()) > 0.3
+
+
+def test_gauge_is_the_mean_over_pairs_and_leaves_unit_codes_alone():
+    """Pairs of different draws: unbiased for ``|E u|^2 + |E u^2 - 1|^2``."""
+    u = normals(4, 3, 2)
+    pairs = [(i, j) for i in range(4) for j in range(4) if i != j]
+    v = u * u - 1
+    wanted = sum((u[i] * u[j] + v[i] * v[j]).sum(dim=-1) for i, j in pairs) / len(pairs)
+    torch.testing.assert_close(gauge(u), wanted)
+    assert abs(float(gauge(normals(4, 200_000, 1)).mean())) < 4.9 * 3 / 200_000**0.5
+    assert float(gauge(3 * normals(4, 1_000, 1) + 1).mean()) > 10
 
 
 def test_divergence_from_the_prior_is_its_integral():
