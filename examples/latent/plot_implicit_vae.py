@@ -6,8 +6,8 @@ An encoder whose law is bent, or in several parts
 A variational autoencoder learns ``q(z | x)``, the codes that may have made a row. The usual one is
 a Gaussian. ``ImplicitVAE`` has a network of the row and of noise in its place, ``z = g(x, eps)``.
 It has no density, so the gradient of its entropy comes from a score network that learns beside it
-by sliced score matching. Here the decoder is known, and so is the true posterior, on a grid: curved,
-and in two parts where the sign of a code is lost.
+by sliced score matching. Here the decoder is known, and so is the true posterior, on a grid: it is
+curved, and in two parts where the sign of a code is lost.
 
 Run it as a script, with ``--quick`` for a short training; pictures go to ``pictures/``.
 """
