@@ -22,6 +22,8 @@ N_CONTEXT = 32  # numbers that the noise network and the score see of x
 # u starts as .5 normal + .77 sign + .39 sign in each column: four narrow humps that add up to
 # nearly N(0, 1), with its variance. Each hump can go to a mode of its own, without a tear.
 HUMPS = (0.5, 0.75**0.5 * 0.8**0.5, 0.75**0.5 * 0.2**0.5)
+NORMAL = (1.0, 0.0, 0.0)  # beyond a few columns: there the score of narrow humps is learnt too late
+FEW = 4
 N_MEAN = 256  # draws that the mean code is taken over
 LOG_SD = (-9.0, 4.0)  # range of log sd
 
@@ -145,6 +147,7 @@ class ImplicitEncoder(Encoder):
             activation=activation,
         )
         self.n_noise = 3 * n_components  # normal noise, and two signs
+        self.humps = HUMPS if n_components <= FEW else NORMAL
         width = min([96, *hidden_layer_sizes])
         self.bend = MLP(
             self.n_noise + N_CONTEXT,
@@ -172,7 +175,7 @@ class ImplicitEncoder(Encoder):
         rows = beside(eps, reading.context)
         r = self.bend(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
         parts = eps.split(self.n_components, dim=-1)
-        return sum((a * part for a, part in zip(HUMPS, parts, strict=True)), r)
+        return sum((a * part for a, part in zip(self.humps, parts, strict=True)), r)
 
 
 class ConditionalScore(nn.Module):
