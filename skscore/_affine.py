@@ -124,6 +124,15 @@ class AffineMap:
         return cls._assemble(moments, live, np.vstack([W, null]), int(kept.sum()))
 
     @classmethod
+    def isotropic(cls, moments: Moments, *, scaled: bool = True) -> AffineMap:
+        """Centre and scale all columns alike: for images, whose columns are one kind of thing."""
+        d = len(moments.mean)
+        centre = float(moments.mean.mean())
+        unit = float(np.sqrt(np.mean(moments.scale**2 + (moments.mean - centre) ** 2)))
+        matrix = np.eye(d) / (unit if scaled else 1.0)
+        return cls(np.full(d, centre), matrix, d)
+
+    @classmethod
     def centring(cls, moments: Moments) -> AffineMap:
         """Centre only, and model every column that is not constant, collinear or not."""
         live = np.flatnonzero(moments.varying)
@@ -150,6 +159,16 @@ class AffineMap:
         half = white.matrix[: self.rank] @ inverse[:, : self.rank]
         P = half.T @ half
         return np.linalg.solve(np.eye(self.rank) + sigma**2 * P, P) if sigma else P
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether each coordinate is a column."""
+        return self.rank == len(self.matrix) and not np.any(self.matrix - np.diag(self.scales))
+
+    @property
+    def scales(self) -> Array:
+        """The diagonal of W."""
+        return np.diag(self.matrix)
 
     @property
     def log_det(self) -> float:

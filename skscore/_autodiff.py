@@ -115,6 +115,22 @@ def divergence_by_tangents(
     return s, divergence
 
 
+def divergence_by_probes(
+    score: ScoreFn, x: Tensor, directions: Tensor, metric: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return ``s(x)`` and the mean of ``(A v)' J v`` over directions (m, d) with ``E[vv'] = I``.
+
+    An unbiased estimate of the trace (Hutchinson 1989); all rows have the same directions, so that
+    a row's value does not depend on the others.
+    """
+    total = x.new_zeros(x.shape[:-1])
+    s = x
+    for v in directions:
+        s, jv = value_and_jvp(score, x, v.expand(1, *x.shape))
+        total = total + (jv[0] * (v if metric is None else v @ metric)).sum(dim=-1)
+    return s, total / len(directions)
+
+
 def floats_per_row(score: ScoreFn, n_features: int) -> int:
     """Return about how many numbers a value with its divergence holds at once, for one row."""
     closed_form = getattr(score, "floats_per_row", None)

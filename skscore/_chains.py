@@ -1,4 +1,4 @@
-"""Chains for `sample`: blocks of 256 rows, each with its own stream of noise.
+"""Chains for `sample`: blocks of rows, each with its own stream of noise.
 
 So row i depends on the seed and on i, whatever is drawn beside it. ``eta`` is in units of the
 standardised coordinates u.
@@ -39,6 +39,7 @@ def run_chains(
     step_size: float | None = None,
     init: ArrayLike | None = None,
     callback: Callable[[int, slice, Array], None] | None = None,
+    block_rows: int = _torch.BLOCK_ROWS,
 ) -> Array:
     """Return `n_samples` rows in the units of X, each the end of a chain.
 
@@ -68,6 +69,8 @@ def run_chains(
     callback : callable, optional
         Called as ``callback(step, which, X)`` after each step of each block: `which` is the slice
         of the rows, `X` where they are, in the units of X.
+    block_rows : int, default=256
+        Rows of a block.
     """
     integer(1)("n_steps", n_steps)
     if step_size is None:
@@ -87,7 +90,15 @@ def run_chains(
         )
 
     return run_blocks(
-        walk, affine, draw_start, n_samples, seed, device, start=start, callback=callback
+        walk,
+        affine,
+        draw_start,
+        n_samples,
+        seed,
+        device,
+        start=start,
+        callback=callback,
+        block_rows=block_rows,
     )
 
 
@@ -101,6 +112,7 @@ def run_blocks(
     *,
     start: Array | None = None,
     callback: Callable[[int, slice, Array], None] | None = None,
+    block_rows: int = _torch.BLOCK_ROWS,
 ) -> Array:
     """Return `n_samples` rows in the units of X, block by block.
 
@@ -108,29 +120,29 @@ def run_blocks(
     ----------
     walk : callable
         ``walk(u, which, generator=, callback=) -> u``: a sampler, for the rows `which`.
-    affine, draw_start, n_samples, seed, device, callback
+    affine, draw_start, n_samples, seed, device, callback, block_rows
         As in `run_chains`.
     start : ndarray of shape (n_samples, rank), optional
         Starting points in coordinates u, in place of those of `draw_start`.
     """
     optional_callable("callback", callback)
-    size = _torch.BLOCK_ROWS
-    with _torch.isolated(), _torch.one_thread:
+    size = block_rows
+    with _torch.isolated():
         parts = []
         for block in range(-(-n_samples // size)):
             which = slice(block * size, min((block + 1) * size, n_samples))
             stream = _torch.generator(seed, device, block=block)
             u = draw_start(size, stream)
             if start is not None:
-                u = _torch.to_tensor(filled(start, which), device, u.dtype)
+                u = _torch.to_tensor(filled(start, which, size), device, u.dtype)
             u = walk(u, which, generator=stream, callback=_watcher(callback, which, affine))
             parts.append(_torch.to_numpy(u[: which.stop - which.start]))
     return affine.inverse_transform(np.concatenate(parts))
 
 
-def filled(rows: NDArray, which: slice) -> NDArray:
+def filled(rows: NDArray, which: slice, size: int) -> NDArray:
     """Return a block of rows, a short last one filled up: each row has its own noise."""
-    index = np.arange(which.start, which.start + _torch.BLOCK_ROWS)
+    index = np.arange(which.start, which.start + size)
     return rows[np.minimum(index, len(rows) - 1)]
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skscore._linear import eigen, from_eigen, times, transposed
 from skscore._model import ScoreModel
 from skscore.networks import Conjugate, bind, conjugate
 
@@ -36,8 +37,8 @@ class Denoiser(nn.Module):
     ----------
     network : nn.Module
         F, rows and a condition in; with d outputs, or one for an energy.
-    precision : Tensor of shape (d, d)
-        P, of the fitted Gaussian; its mean is zero.
+    precision : Tensor of shape (d, d) or ()
+        P, of the fitted Gaussian; its mean is zero. A number is a multiple of the identity.
     energy : bool
         Whether the network is an energy.
     conditional : bool, default=True
@@ -59,7 +60,7 @@ class Denoiser(nn.Module):
 
     def set_gaussian(self, precision: Tensor) -> None:
         """Set the Gaussian that the network stands over."""
-        eigenvalues, basis = torch.linalg.eigh(precision.to(torch.float64))
+        eigenvalues, basis = eigen(precision)
         like = precision
         self.precision, self.variances = like.clone(), (1 / eigenvalues).to(like)
         self.basis = basis.to(like)
@@ -82,15 +83,23 @@ class Denoiser(nn.Module):
     def _condition(self, sigma: Tensor) -> Tensor:
         return torch.log(sigma / self.variances.mean().sqrt())
 
+    def _into(self, x: Tensor) -> Tensor:
+        """Return ``Q' x`` for rows x: their coordinates in the basis."""
+        return times(x, self.basis)
+
+    def _out_of(self, a: Tensor) -> Tensor:
+        """Return ``Q a`` for coordinates a."""
+        return times(a, transposed(self.basis))
+
     def _times(self, x: Tensor, factors: Tensor) -> Tensor:
         """Return ``Q diag(factors) Q' x`` for rows x."""
-        return ((x @ self.basis) * factors) @ self.basis.mT
+        return self._out_of(self._into(x) * factors)
 
     # Training: a level to each row, or to each few neighbours ------------------------------------
 
     def _evaluate(self, a: Tensor, blurred: Tensor, sigma: Tensor) -> Tensor:
         """Return F at rows a in the basis, which have levels (..., m, 1)."""
-        rows = (a * blurred.rsqrt()) @ self.basis.mT
+        rows = self._out_of(a * blurred.rsqrt())
         if not self.conditional:
             return self.network(rows)
         condition = self._condition(sigma)
@@ -106,20 +115,20 @@ class Denoiser(nn.Module):
         level = neighbours(sigma, x)
         blurred = self._blurred(level)
         if not self.has_energy:
-            a = x @ self.basis
-            F = self._evaluate(a, blurred, sigma) @ self.basis
-            return (self._k(level) * F - a / blurred) @ self.basis.mT
+            a = self._into(x)
+            F = self._into(self._evaluate(a, blurred, sigma))
+            return self._out_of(self._k(level) * F - a / blurred)
         training = torch.is_grad_enabled()
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            a = x @ self.basis
+            a = self._into(x)
             energy = (self._height(level) * self._evaluate(a, blurred, sigma)).sum()
             (gradient,) = torch.autograd.grad(energy, x, create_graph=training)
-        return -((a.detach() / blurred) @ self.basis.mT) - gradient
+        return -self._out_of(a.detach() / blurred) - gradient
 
     def weigh(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Return an error of the score in the units of F: all levels count about alike."""
-        return (error @ self.basis) / self._k(neighbours(sigma, error))
+        return self._into(error) / self._k(neighbours(sigma, error))
 
     # Evaluating: one level for all rows ---------------------------------------------------------
 
@@ -134,9 +143,11 @@ class Denoiser(nn.Module):
     def at(self, sigma: float) -> ScoreModel:
         """Return the model of the data blurred at one level."""
         level, Q = self._level(sigma), self.basis
-        inside = (Q * self._blurred(level).rsqrt()) @ Q.mT
-        precision = (Q / self._blurred(level)) @ Q.mT
-        outside = self._height(level).view(1, 1) if self.has_energy else (Q * self._k(level)) @ Q.mT
+        inside = from_eigen(Q, self._blurred(level).rsqrt())
+        precision = from_eigen(Q, 1 / self._blurred(level))
+        outside = (
+            self._height(level).view(1, 1) if self.has_energy else from_eigen(Q, self._k(level))
+        )
         network = conjugate(self._bound(level), inside, outside)
         return ScoreModel(network, precision, energy=self.has_energy)
 
@@ -149,17 +160,17 @@ class Denoiser(nn.Module):
         level, Q = self._level(sigma), self.basis
         root = self._blurred(level).sqrt()
         if self.has_energy:
-            outside = (Q * (-(level**2) / root)) @ Q.mT
-            return Conjugate(self.at(sigma).residual, (Q * root) @ Q.mT, outside)
-        eye = torch.eye(len(Q), dtype=Q.dtype, device=Q.device)
-        return conjugate(
-            self._bound(level), eye, (Q * (-(level**2) * self._k(level) / root)) @ Q.mT
-        )
+            outside = from_eigen(Q, -(level**2) / root)
+            return Conjugate(self.at(sigma).residual, from_eigen(Q, root), outside)
+        identity = from_eigen(Q, torch.ones_like(root))
+        outside = from_eigen(Q, -(level**2) * self._k(level) / root)
+        return conjugate(self._bound(level), identity, outside)
 
     def to_flow(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
         """Return the coordinates w of rows blurred at a level, and ``log |det dw/dx|``."""
         blurred = self._blurred(self._level(sigma))
-        return self._times(x, blurred.rsqrt()), -0.5 * blurred.log().sum()
+        log_det = -0.5 * blurred.log().expand(x.shape[-1]).sum()
+        return self._times(x, blurred.rsqrt()), log_det
 
     def from_flow(self, w: Tensor, sigma: float) -> Tensor:
         """Return the rows x of coordinates w at a level."""

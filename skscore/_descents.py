@@ -48,6 +48,7 @@ def run_descents(
     init: ArrayLike | None = None,
     given: ArrayLike | None = None,
     callback: Callable[[int, slice, Array], None] | None = None,
+    block_rows: int = _torch.BLOCK_ROWS,
     **hyper,
 ) -> Array:
     """Return `n_samples` rows in the units of X, walked from noise to data.
@@ -72,6 +73,8 @@ def run_descents(
         Values of the samples, NaN where they are to be drawn.
     callback : callable, optional
         Called as ``callback(step, which, X)`` after each step of each block.
+    block_rows : int, default=256
+        Rows of a block.
     **hyper
         What else the sampler takes.
     """
@@ -100,7 +103,15 @@ def run_descents(
         return conditional(score, u, sigmas=levels, given=values, known=known, **hyper, **kwargs)
 
     X = run_blocks(
-        walk, affine, draw_start, n_samples, seed, device, start=start, callback=callback
+        walk,
+        affine,
+        draw_start,
+        n_samples,
+        seed,
+        device,
+        start=start,
+        callback=callback,
+        block_rows=block_rows,
     )
     return X if fixed is None else np.where(fixed.known, fixed.rows, X)
 
@@ -166,8 +177,12 @@ class _Given:
 
     def tensors(self, which: slice, like: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Return the known part of a block in coordinates u, and the projection on it."""
-        known = filled(self.known, which)
-        offsets = np.where(known, filled(self.rows, which) - self.affine.mean, 0.0)
+        known = filled(self.known, which, len(like))
+        offsets = np.where(known, filled(self.rows, which, len(like)) - self.affine.mean, 0.0)
+        if self.affine.is_diagonal:  # a column is a coordinate
+            values = _torch.to_tensor(offsets * self.affine.scales, like.device, like.dtype)
+            mask = _torch.to_tensor(known, like.device, like.dtype)
+            return values, lambda v: v * mask
         patterns, row_of = np.unique(known, axis=0, return_inverse=True)
         inverses = np.linalg.pinv(self.inverse * patterns[:, :, None])
         onto = inverses @ (self.inverse * patterns[:, :, None])

@@ -18,6 +18,7 @@ from skscore._autodiff import (
     value_and_jvp,
     value_and_products,
 )
+from skscore._linear import times, trace
 
 
 class GradientField(nn.Module):
@@ -26,6 +27,10 @@ class GradientField(nn.Module):
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
+
+    def floats_per_row(self, n_features: int) -> int:
+        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
+        return 2 * floats_per_row(self.network, n_features)
 
     def energy(self, x: Tensor) -> Tensor:
         """Return ``E(x)``, (n,)."""
@@ -65,8 +70,8 @@ class ScoreModel(nn.Module):
     ----------
     network : nn.Module
         With d outputs for a score, one for an energy.
-    precision : Tensor of shape (d, d)
-        P, of the Gaussian; its mean is zero.
+    precision : Tensor of shape (d, d) or ()
+        P, of the Gaussian; its mean is zero. A number is a multiple of the identity.
     energy : bool
         Whether the network is an energy.
     """
@@ -89,7 +94,7 @@ class ScoreModel(nn.Module):
 
     def skip(self, x: Tensor) -> Tensor:
         """Return the score of the Gaussian."""
-        return -(x @ self.precision)
+        return -times(x, self.precision)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the field, (n, d) -> (n, d)."""
@@ -98,18 +103,18 @@ class ScoreModel(nn.Module):
     def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``s`` and ``J v``."""
         r, jv = value_and_jvp(self.residual, x, v)
-        return self.skip(x) + r, jv - v @ self.precision
+        return self.skip(x) + r, jv - times(v, self.precision)
 
     def value_and_products(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return ``s``, ``J v``, and ``J' w`` for w at the first rows."""
         r, jv, jw = value_and_products(self.residual, x, v, w)
-        return self.skip(x) + r, jv - v @ self.precision, jw - w @ self.precision
+        return self.skip(x) + r, jv - times(v, self.precision), jw - times(w, self.precision)
 
     def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
         """Return ``s`` and ``tr(A J)``."""
         r, divergence = value_and_divergence(self.residual, x, metric)
-        A_P = self.precision if metric is None else metric @ self.precision
-        return self.skip(x) + r, divergence - torch.trace(A_P)
+        A_P = self.precision if metric is None else times(metric, self.precision)
+        return self.skip(x) + r, divergence - trace(A_P, x.shape[-1])
 
     def floats_per_row(self, n_features: int) -> int:
         """Return about how many numbers `value_and_divergence` holds at once, for one row."""
@@ -117,4 +122,4 @@ class ScoreModel(nn.Module):
 
     def energy(self, x: Tensor) -> Tensor:
         """Return ``E(x)``, (n,), up to a constant; the residual must be an energy."""
-        return 0.5 * ((x @ self.precision) * x).sum(dim=1) + self.residual.energy(x)  # type: ignore[operator]
+        return 0.5 * (times(x, self.precision) * x).sum(dim=1) + self.residual.energy(x)  # type: ignore[operator]

@@ -60,7 +60,7 @@ def generator(seed: int, device: torch.device, *, block: int | None = None) -> t
 
 def to_tensor(array: NDArray, device: torch.device, dtype=torch.float64) -> Tensor:
     """Copy an array to a tensor; the caller's array, read-only or not, is never shared."""
-    return torch.tensor(np.ascontiguousarray(array), dtype=dtype, device=device)
+    return torch.tensor(np.asarray(array, order="C"), dtype=dtype, device=device)
 
 
 def to_numpy(tensor: Tensor) -> NDArray[np.float64]:

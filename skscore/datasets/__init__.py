@@ -5,11 +5,13 @@ from skscore.datasets._funnel import Funnel
 from skscore.datasets._gaussian import Gaussian
 from skscore.datasets._gaussian_mixture import GaussianMixture
 from skscore.datasets._ring import Ring
+from skscore.datasets._shapes import SHAPES, make_shapes, shape_masks
 from skscore.datasets._student_t import StudentT
 from skscore.datasets._twisted_gaussian import TwistedGaussian
 from skscore.datasets._two_moons import TwoMoons
 
 __all__ = [
+    "SHAPES",
     "Checkerboard",
     "Funnel",
     "Gaussian",
@@ -18,4 +20,6 @@ __all__ = [
     "StudentT",
     "TwistedGaussian",
     "TwoMoons",
+    "make_shapes",
+    "shape_masks",
 ]

@@ -6,6 +6,7 @@ Everything a user sees is in the units of X; the model lives in standardised coo
 from __future__ import annotations
 
 import copy
+import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +19,8 @@ from sklearn.utils.metaestimators import available_if
 from torch import Tensor, nn
 
 from skscore import _torch
-from skscore._affine import STANDARDIZE, AffineMap
-from skscore._autodiff import floats_per_row, value_and_divergence
+from skscore._affine import STANDARDIZE, AffineMap, Moments
+from skscore._autodiff import divergence_by_probes, floats_per_row, value_and_divergence
 from skscore._base import CHAIN_PARAMS, KEPT_ROWS, Array, BaseScoreEstimator, Spread
 from skscore._callbacks import CallbackSupportMixin, epochs_of
 from skscore._chains import draw_rows, run_chains
@@ -43,7 +44,9 @@ from skscore.estimators._design import Design
 from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
 from skscore.noise import Levels, OneLevel
+from skscore.objectives import PROJECTIONS
 
+SCORE_PROBES = 16  # directions that the divergence of images is estimated along
 LARGEST_RATE = 1e30  # beyond, a product with a weight leaves the range of float32
 
 
@@ -109,6 +112,26 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         """Return the levels that the field is learnt at, given those of an earlier fit."""
         return OneLevel(float(self.sigma))
 
+    _looked = KEPT_ROWS  # rows that the mean square of the field is taken over
+    _most_held_out = sys.maxsize
+    _images = False  # whether the rows are images
+
+    def _n_networks(self) -> int:
+        return int(self.n_members)
+
+    def _first_rate(self) -> float:
+        return float(self.learning_rate_init)
+
+    def _coordinates(self, X: Array) -> tuple[Moments, AffineMap]:
+        """Return the moments of the training rows, and the map that standardises them."""
+        names = getattr(self, "feature_names_in_", None)
+        moments = describe(X, names, density=self._needs_density())
+        return moments, AffineMap.standardising(moments, self.standardize)
+
+    def _gaussian(self, affine: AffineMap, moments: Moments, blur: float) -> Array:
+        """Return the precision, in coordinates u, of the Gaussian that the network stands over."""
+        return affine.gaussian_precision(moments, blur)
+
     def _needs_density(self) -> bool:
         """Tell whether the objective is unbounded on rows without a density."""
         return not self.sigma
@@ -139,32 +162,39 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
     def _fit(self, X: Array) -> tuple[dict[str, object], BaseException | None]:
         device = _torch.resolve_device(self.device)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        names = getattr(self, "feature_names_in_", None)
-        moments = describe(X, names, density=self._needs_density())
         anew = self._forgets()
-        affine = AffineMap.standardising(moments, self.standardize) if anew else self._affine
+        moments, affine = self._coordinates(X)
+        affine = affine if anew else self._affine
         U = affine.transform(X)
         levels = self._noise_levels(U, None if anew else self._design.levels)
         blur = levels.sigma if isinstance(levels, OneLevel) else 0.0
-        precision = affine.gaussian_precision(moments, blur) if anew else self._design.precision
+        precision = self._gaussian(affine, moments, blur) if anew else self._design.precision
         random = np.random.default_rng(seed)
         with np.errstate(over="ignore"):  # what leaves float32 is refused as a loss
             train, held_out = self._split(U.astype(np.float32), random)
 
-        with _torch.isolated(), _torch.one_thread:
+        design = Design(
+            self._factory(affine.rank),
+            self.parametrization == "energy",
+            precision,
+            affine.rank,
+            self._n_networks(),
+            levels,
+            self._images,
+        )
+        with _torch.isolated(), design.threads:
             _torch.keep_freed_memory()
-            energy, n_members = self.parametrization == "energy", int(self.n_members)
-            design = Design(self._factory(len(precision)), energy, precision, n_members, levels)
             if not anew:
                 design.refuse_another(self._design)
             model = design.build(seed, None if anew else self._weights())
             model = model.to(device, torch.float32)
             history, failure = self._train(model, train, held_out, levels, device, seed)
-            model = model.requires_grad_(False).to(torch.float64)
+            model = model.requires_grad_(False).to(design.dtype)
             # The skip was rounded to float32 for training; the field is evaluated in float64.
-            model.set_gaussian(_torch.to_tensor(precision, device))
+            model.set_gaussian(_torch.to_tensor(precision, device, design.dtype))
             field = _at(model, levels.sigmas[-1])
-            force = field(_torch.to_tensor(U[:KEPT_ROWS], device)).square().sum(dim=1).mean()
+            looked = _torch.to_tensor(U[: self._looked], device, design.dtype)
+            force = field(looked).square().sum(dim=1).mean()
         rows = U[random.permutation(len(U))[:KEPT_ROWS]].astype(np.float32)
         return {
             "_model": model,
@@ -186,10 +216,11 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         Each member of an ensemble holds out the next rows of one shuffled round, so that their
         held-out rows overlap only where there are too few rows; its arrays are (n_members, n, d).
         """
-        n, k = len(U), int(self.n_members)
+        n, k = len(U), self._n_networks()
         n_held_out = 0
         if self.early_stopping:
-            n_held_out = min(max(1, round(self.validation_fraction * n)), n - 1)
+            n_held_out = max(1, round(self.validation_fraction * n))
+            n_held_out = min(n_held_out, n - 1, self._most_held_out)
         order = random.permutation(n)
         turns = np.stack([np.roll(order, -member * n_held_out) for member in range(k)])
         parts = U[turns[:, n_held_out:]], U[turns[:, :n_held_out]]
@@ -233,7 +264,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         plan = Plan(
             n_epochs=n_epochs,
             batch_size=size,
-            learning_rate=float(self.learning_rate_init),
+            learning_rate=self._first_rate(),
             weight_decay=float(self.weight_decay),
             n_iter_no_change=int(self.n_iter_no_change),
             tol=float(self.tol),
@@ -279,10 +310,14 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         return _at(self._model, self._design.levels.sigmas[-1] if sigma is None else sigma)
 
     def _map(self, function: Callable[[Tensor], tuple[Tensor, ...]], field, X: Array):
-        floats = floats_per_row(field, self._affine.rank)
+        floats, dtype = floats_per_row(field, self._affine.rank), self._design.dtype
         device = self._model.precision.device
-        U = self._affine.transform(X)
-        return _torch.map_rows(function, U, device, bytes_per_row=8 * floats)
+        return _torch.map_rows(
+            lambda u: function(u.to(dtype)),
+            self._affine.transform(X),
+            device,
+            bytes_per_row=dtype.itemsize * floats,
+        )
 
     def _score_samples(self, X: Array, sigma: float | None = None) -> Array:
         field = self._level(sigma)
@@ -290,9 +325,15 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
         return self._affine.pull_score(X, score_u)
 
     def _field(self, X: Array, covariance: Array) -> tuple[Array, Array]:
-        A = _torch.to_tensor(self._affine.metric(covariance), self._model.precision.device)
-        field = self._level()
-        score_u, divergence = self._map(lambda u: value_and_divergence(field, u, A), field, X)
+        device, field = self._model.precision.device, self._level()
+        A = _torch.to_tensor(self._affine.metric(covariance), device, self._design.dtype)
+        if self._design.images:
+            stream = _torch.generator(0, device)
+            v = PROJECTIONS["rademacher"]((SCORE_PROBES, self._affine.rank), stream, A)
+            estimate = partial(divergence_by_probes, field, directions=v, metric=A)
+        else:
+            estimate = partial(value_and_divergence, field, metric=A)
+        score_u, divergence = self._map(estimate, field, X)
         null = self._affine.null_divergence(covariance)
         return self._affine.pull_score(X, score_u), divergence + null
 
@@ -326,16 +367,25 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
     def _sample(self, n_samples: int, seed: int, sampler: str, params: dict) -> Array:
         name = self._samplers[-1] if sampler == "auto" else sampler
         device = self._model.precision.device
-        with _torch.isolated(), _torch.one_thread:
+        with _torch.isolated(), self._design.threads:
             field = _at(
                 copy.deepcopy(self._model).to(torch.float32), self._design.levels.sigmas[-1]
             )
             if self._rows is None:
-                start = partial(_draw_gaussian, field.precision)
+                start = partial(_draw_gaussian, field.precision, self._affine.rank)
             else:
                 start = partial(draw_rows, _torch.to_tensor(self._rows, device, torch.float32))
             return run_chains(
-                field, self._affine, start, self._spread, name, n_samples, seed, device, **params
+                field,
+                self._affine,
+                start,
+                self._spread,
+                name,
+                n_samples,
+                seed,
+                device,
+                block_rows=self._design.block_rows,
+                **params,
             )
 
     # State: arrays and no tensors, so that it loads where there is no such device ---------------
@@ -357,7 +407,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, BaseScoreEstimator):
             with _torch.isolated():
                 model = self._design.build(0, weights)
             device = _torch.resolve_device_or_cpu(self.device)
-            self._model = model.requires_grad_(False).to(device, torch.float64)
+            self._model = model.requires_grad_(False).to(device, self._design.dtype)
 
 
 def _at(model: ScoreModel | Denoiser, sigma: float) -> ScoreModel:
@@ -365,15 +415,12 @@ def _at(model: ScoreModel | Denoiser, sigma: float) -> ScoreModel:
     return model.at(sigma) if isinstance(model, Denoiser) else model
 
 
-def _draw_gaussian(precision: Tensor, size: int, stream: torch.Generator) -> Tensor:
+def _draw_gaussian(precision: Tensor, rank: int, size: int, stream: torch.Generator) -> Tensor:
     """Draw from the Gaussian that the network stands over."""
-    z = torch.randn(
-        size,
-        len(precision),
-        generator=stream,
-        device=precision.device,
-        dtype=precision.dtype,
-    )
+    options = {"generator": stream, "device": precision.device, "dtype": precision.dtype}
+    z = torch.randn(size, rank, **options)  # type: ignore[call-overload]
+    if not precision.dim():
+        return z / precision.sqrt()
     return torch.linalg.solve_triangular(
         torch.linalg.cholesky(precision), z, upper=False, left=False
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from skscore.estimators._many_levels import ManyLevelEstimator
+from skscore.estimators._images import ImageEstimator
 
 
-class DenoisingScoreEstimator(ManyLevelEstimator):
+class DenoisingScoreEstimator(ImageEstimator):
     """Score model fitted by denoising score matching (Vincent 2011), at many noise levels or one.
 
     A network that sees the noise level learns the score of the data blurred by N(0, sigma^2 I) at
@@ -30,7 +30,8 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
         the step of discrete columns where that is more, up to 0.1.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Units of each hidden layer of the network; "auto" is (128, 128, 128), and at one noise
-        level (96, 96, 96).
+        level (96, 96, 96). For a U-Net the channels at each resolution, each half the one before;
+        "auto" is (48, 96).
     activation : {"silu", "softplus", "tanh", "gelu"}, default="silu"
         Activation of the hidden layers. A kinked one (relu) is refused: the objective needs its
         second derivative.
@@ -38,14 +39,22 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
         The units of the first hidden layer start with weights multiplied by factors up to this,
         log-uniform from 1, so that some see fine structure; "auto" is 1.0, none, and at one noise
         level 1 + 7 / n_features.
-    network : callable, default=None
-        A factory ``(n_features, n_outputs, *, generator) -> torch.nn.Module`` of a network of
-        your own, rows in and rows out, each row for itself; ``n_outputs`` is 1 for an energy. It
-        is called once for each member. Its `forward` may take a second argument, (n, 1), the log of
-        the noise level; without one the level enters by the scale of its rows and values alone.
-        It replaces `hidden_layer_sizes`, `activation` and `frequency_spread`.
-    n_members : int, default=2
-        Networks whose mean the field is. Each holds out other rows, and one loop trains all.
+    network : "unet" or callable, default=None
+        None is a perceptron. "unet" is :class:`skscore.networks.UNet`, for images; it needs
+        `image_shape`. A callable is a factory of a network of your own, as
+        ``(n_features, n_outputs, *, generator) -> torch.nn.Module``: rows in and rows out, each
+        row for itself; ``n_outputs`` is 1 for an energy. It is called once for each member. Its
+        `forward` may take a second argument, (n, 1), the log of the noise level; without one the
+        level enters by the scale of its rows and values alone. It replaces `hidden_layer_sizes`,
+        `activation` and `frequency_spread`.
+    image_shape : (int, int, int), default=None
+        Channels, height and width, where each row of X is an image, flattened in this order. All
+        pixels have then one centre and one scale, the Gaussian below the network is isotropic,
+        noise levels are drawn log-normally (Karras et al. 2022), the field is evaluated in
+        float32, and `score` estimates the divergence along 16 directions. Needs a `network`.
+    n_members : int or "auto", default="auto"
+        Networks whose mean the field is; "auto" is 2, and 1 for images. Each holds out other
+        rows, and one loop trains all.
         Fits take about as many times longer; more help most where rows are few.
     parametrization : {"score", "energy"}, default="score"
         Whether the network is the field itself, or an energy whose gradient is minus the field:
@@ -54,19 +63,19 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
         Coordinates u of the model: whitened by the covariance (shrunk when there are fewer than
         ten rows to a column), scaled column by column, or only centred.
     max_iter : int or "auto", default="auto"
-        Passes over the training rows; "auto" is as many as make 4,500 steps, and at one noise
-        level 2,500.
+        Passes over the training rows; "auto" is as many as make 4,500 steps, at one noise
+        level 2,500, and for images 6,000.
     batch_size : int or "auto", default="auto"
-        Rows to a step, each with two opposite draws of noise; "auto" is 128, or all of them where
-        there are fewer.
+        Rows to a step, each with two opposite draws of noise; "auto" is 128, for images 16, or
+        all of them where there are fewer.
     curl_penalty : float, default=10.0
         Weight of the curl of the field at one noise level, as in :class:`SlicedScoreEstimator`; at
-        many levels there is no such penalty.
+        many levels, and for images, there is no such penalty.
     learning_rate : {"adaptive", "constant"}, default="adaptive"
         Whether the rate falls: at a plateau of the held-out objective, and linearly over the last
         30 % of the steps.
-    learning_rate_init : float, default=0.006
-        Rate of AdamW at its height.
+    learning_rate_init : float or "auto", default="auto"
+        Rate of AdamW at its height; "auto" is 0.006, and 0.005 for images.
     weight_decay : float, default=0.1
         Decoupled weight decay of AdamW.
     average : bool, default=True
@@ -75,7 +84,7 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
         Whether rows are held out to choose the weights and the rate. If False all rows are
         trained on, and the weights are those at the end.
     validation_fraction : float, default=0.1
-        Share of the rows held out; they are never trained on.
+        Share of the rows held out, of images at most 256; they are never trained on.
     n_iter_no_change : int, default=5
         Checks of the held-out objective (sixty over a full budget) without a gain after which the
         rate falls to 0.3 of itself, from the best weights; training stops at the fourth time, and
@@ -176,14 +185,15 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
         activation="silu",
         frequency_spread="auto",
         network=None,
-        n_members=2,
+        image_shape=None,
+        n_members="auto",
         parametrization="score",
         standardize="diag",
         max_iter="auto",
         batch_size="auto",
         curl_penalty=10.0,
         learning_rate="adaptive",
-        learning_rate_init=0.006,
+        learning_rate_init="auto",
         weight_decay=0.1,
         average=True,
         early_stopping=True,
@@ -205,6 +215,7 @@ class DenoisingScoreEstimator(ManyLevelEstimator):
         self.activation = activation
         self.frequency_spread = frequency_spread
         self.network = network
+        self.image_shape = image_shape
         self.n_members = n_members
         self.parametrization = parametrization
         self.standardize = standardize

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,8 +20,10 @@ from skscore._affine import Array
 from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
 from skscore._validation import refuse
-from skscore.networks import Ensemble, Gated, NoiseConditionalMLP
+from skscore.networks import Ensemble, Gated
 from skscore.noise import Levels, OneLevel
+
+IMAGE_BLOCK_ROWS = 32
 
 # Torch computes their second derivative wrongly (seen in 2.13), and training needs it.
 WRONG = (nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -36,20 +39,41 @@ class Design:
         ``(n_features, n_outputs, *, generator) -> nn.Module``.
     energy : bool
         Whether the network is an energy.
-    precision : (rank, rank)
-        P, of the Gaussian that the network stands over.
+    precision : (rank, rank) or ()
+        P, of the Gaussian that the network stands over; a number is a multiple of the identity.
+    rank : int
+        Columns of the network.
     n_members : int
         Networks whose mean the field is.
     levels : OneLevel, Ladder or LogUniform
         The noise levels that they were trained at. Of many, a network also takes the log of the
         level, if it can.
+    images : bool
+        Whether the rows are images: their fields stay in float32, and use every thread.
     """
 
     factory: Callable[..., nn.Module]
     energy: bool
     precision: Array
+    rank: int
     n_members: int = 1
     levels: Levels = field(default_factory=lambda: OneLevel(0.0))
+    images: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the field is evaluated in."""
+        return torch.float32 if self.images else torch.float64
+
+    @property
+    def block_rows(self) -> int:
+        """Chains that share one stream of noise, and are walked together."""
+        return IMAGE_BLOCK_ROWS if self.images else _torch.BLOCK_ROWS
+
+    @property
+    def threads(self) -> AbstractContextManager:
+        """The threads that it is evaluated with: small products are faster on one."""
+        return nullcontext() if self.images else _torch.one_thread
 
     def refuse_another(self, earlier: Design) -> None:
         """Raise ValueError when a warm start would read the earlier weights as another network."""
@@ -103,7 +127,7 @@ class Design:
 
     def _member(self, stream: torch.Generator) -> nn.Module:
         """Return one network of the right shape."""
-        rank = len(self.precision)
+        rank = self.rank
         n_outputs = 1 if self.energy else rank
         try:
             network = self.factory(rank, n_outputs, generator=stream)
@@ -140,5 +164,5 @@ class Design:
                 f"each row."
             )
         # Small levels multiply what a network is at the start: it must be zero, as ours is.
-        gated = self.levels.many and not isinstance(network, NoiseConditionalMLP)
+        gated = self.levels.many and not getattr(network, "begins_at_zero", False)
         return Gated(network, n_outputs) if gated else network

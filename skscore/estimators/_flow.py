@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -51,9 +51,14 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Apply ``function(velocity, x)`` to rows in coordinates u."""
         velocity = cache(self._model.flow)
         floats = 4 * floats_per_row(velocity(self._design.levels.sigmas[-1]), self._affine.rank)
-        device = self._model.precision.device
-        with _torch.one_thread:  # hundreds of small products
-            return _torch.map_rows(partial(function, velocity), X, device, bytes_per_row=8 * floats)
+        device, dtype = self._model.precision.device, self._design.dtype
+        with self._design.threads:
+            return _torch.map_rows(
+                lambda x: function(velocity, x.to(dtype)),
+                X,
+                device,
+                bytes_per_row=dtype.itemsize * floats,
+            )
 
     @available_if(has_many_levels)
     def log_density(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import pdist
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from skscore import _torch
@@ -21,11 +21,11 @@ from skscore._base import CHAIN_PARAMS, Array
 from skscore._descents import BEST, descent_params, run_descents
 from skscore._training import held_out_objective
 from skscore._validation import Check, auto_or, integer, real, refuse
-from skscore.estimators._base import NetworkScoreEstimator, _has_energy
+from skscore.estimators._base import LARGEST_RATE, NetworkScoreEstimator, _has_energy
 from skscore.estimators._flow import FlowMixin
 from skscore.networks import NoiseConditionalMLP
 from skscore.noise import Ladder, Levels, LogUniform, OneLevel, geometric_grid
-from skscore.objectives import denoising, noise_conditional
+from skscore.objectives import SHARED, denoising, noise_conditional
 from skscore.samplers import FROM_NOISE
 
 LEAST, COARSEST = 0.01, 0.1  # sigma_min="auto" is between, in deviations of the columns
@@ -61,13 +61,16 @@ def _levels(name: str, value: object) -> None:
         )
 
 
-def _by_rows(objective: Callable[..., Tensor], model, x: Tensor) -> Tensor:
-    """Return the objective of held-out rows with the same noise each time, (k, n)."""
+def _by_rows(objective: Callable[..., Tensor], judged: int, chunk: int, model, x: Tensor) -> Tensor:
+    """Return the objective of held-out rows with the same noise each time, (k, n).
+
+    It is taken `judged` times or more, over repeated rows where these are fewer, in chunks.
+    """
     stream = _torch.generator(0, x.device)
     n = x.shape[-2]
-    repeats = -(-JUDGED // n)
+    repeats = -(-judged // n)
     with torch.no_grad():
-        parts = repeat_rows(x, repeats).split(2 * JUDGED, dim=-2)
+        parts = repeat_rows(x, repeats).split(chunk, dim=-2)
         values = torch.cat([objective(model, rows, generator=stream) for rows in parts], dim=-1)
     return values.unflatten(-1, (repeats, n)).mean(dim=-2).to(torch.float64)
 
@@ -88,6 +91,8 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
             **super()._constraints,
             "sigma": _levels,
             "n_noise_levels": auto_or(integer(2, 10_000), None),
+            "n_members": auto_or(integer(1, 1000)),
+            "learning_rate_init": auto_or(real(high=LARGEST_RATE)),
             "sigma_min": auto_or(real(high=1e10)),
             "sigma_max": auto_or(real(high=1e10)),
         }
@@ -99,10 +104,26 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
         return self.sigma is None or np.ndim(self.sigma) > 0
 
     _batch = 128  # each twice, with opposite noise
+    _shared = SHARED  # rows that have one noise level
+    _judged, _chunk = JUDGED, 2 * JUDGED  # evaluations of the held-out loss, and how many at once
 
     @property
     def _steps(self) -> int:  # type: ignore[override]
         return 4500 if self._many else 2500
+
+    def _n_networks(self) -> int:
+        return 2 if self.n_members == "auto" else super()._n_networks()
+
+    def _first_rate(self) -> float:
+        return 0.006 if self.learning_rate_init == "auto" else super()._first_rate()
+
+    def _range(self, U: Array) -> tuple[float, float]:
+        """Return the automatic highest and lowest noise level for rows in coordinates u."""
+        return range_of(U)
+
+    def _law(self, high: float, low: float, U: Array) -> Levels:
+        """Return the law of the noise levels in training."""
+        return LogUniform(high, low, AT_LOWEST)
 
     def _noise_levels(self, U: Array, earlier: Levels | None) -> Levels:
         if self.sigma is not None:
@@ -110,7 +131,7 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
             sigmas = tuple(float(sigma) for sigma in np.atleast_1d(self.sigma))
             return Ladder(sigmas) if self._many else OneLevel(*sigmas)
         known = earlier is not None and earlier.many
-        automatic = (earlier.sigmas[0], earlier.sigmas[-1]) if known else _range_of(U)  # type: ignore[union-attr]
+        automatic = (earlier.sigmas[0], earlier.sigmas[-1]) if known else self._range(U)  # type: ignore[union-attr]
         high, low = (
             auto if isinstance(value, str) else float(value)
             for value, auto in zip((self.sigma_max, self.sigma_min), automatic, strict=True)
@@ -121,7 +142,7 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
                 f"{WIDEST:g}: pass other values, or 'auto' for both."
             )
         if self.n_noise_levels is None:
-            return LogUniform(high, low, AT_LOWEST)
+            return self._law(high, low, U)
         return Ladder(tuple(geometric_grid(high, low, int(self.n_noise_levels))))
 
     def _refuse_a_range(self) -> None:
@@ -153,12 +174,15 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
     def _loss(self, levels: Levels) -> Callable[..., Tensor]:
         if isinstance(levels, OneLevel):
             return partial(super()._loss(levels), sigma=levels.sigma)
-        return partial(noise_conditional, levels=levels)
+        return partial(noise_conditional, levels=levels, shared=self._shared)
 
     def _judge(self, levels: Levels) -> Callable[..., Tensor]:
         if isinstance(levels, OneLevel):
             return partial(_exact_when_blurred, levels.sigma)
-        return partial(_by_rows, self._loss(levels))
+        return self._held_out_loss(levels)
+
+    def _held_out_loss(self, levels: Levels) -> Callable[..., Tensor]:
+        return partial(_by_rows, self._loss(levels), self._judged, self._chunk)
 
     def _automatic_sizes(self, n_features: int) -> tuple[int, ...]:
         return (128, 128, 128) if self._many else (96, 96, 96)
@@ -174,6 +198,10 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
         )
 
     # Evaluating ---------------------------------------------------------------------------------
+
+    def _query(self, X: ArrayLike, sigma: float | None = None) -> Array:
+        """Return valid rows that are to be taken as blurred at a level, by default the lowest."""
+        return super()._query(X)
 
     def _known_level(self, sigma: object) -> float | None:
         """Return a level that the model has a field at."""
@@ -209,8 +237,9 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
         ndarray of shape (n_samples, n_features)
             The field of the data blurred at that level, in the inverse units of X.
         """
-        X = self._query(X)
-        return self._finite(self._score_samples(X, self._known_level(sigma)))
+        check_is_fitted(self)
+        level = self._known_level(sigma)
+        return self._finite(self._score_samples(self._query(X, level), level))
 
     @available_if(_has_energy)
     def energy(self, X: ArrayLike, sigma: float | None = None) -> Array:
@@ -228,8 +257,9 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
         ndarray of shape (n_samples,)
             Its gradient is minus `score_samples`.
         """
-        X = self._query(X)
-        return self._energy(X, self._known_level(sigma))
+        check_is_fitted(self)
+        level = self._known_level(sigma)
+        return self._energy(self._query(X, level), level)
 
     # Sampling -----------------------------------------------------------------------------------
 
@@ -287,22 +317,28 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
             return super()._sample(n_samples, seed, sampler, params)
         if given is not None:
             params = {**params, "given": self._given(given)}
-        with _torch.isolated(), _torch.one_thread:
+        with _torch.isolated(), self._design.threads:
             model = copy.deepcopy(self._model).to(torch.float32)
             levels = self._design.levels
-            return run_descents(model, self._affine, levels, sampler, n_samples, seed, **params)
+            block = self._design.block_rows
+            return run_descents(
+                model, self._affine, levels, sampler, n_samples, seed, block_rows=block, **params
+            )
 
 
-def _range_of(U: Array) -> tuple[float, float]:
+def range_of(U: Array, *, pooled: bool = False) -> tuple[float, float]:
     """Return the automatic highest and lowest noise level for rows in coordinates u.
 
     The highest is the largest distance of two rows (Song and Ermon 2020, technique 1): there the
     blurred data are near their Gaussian. The lowest is a hundredth of a deviation, or more where
-    columns are discrete: half their steps, at most a tenth.
+    columns are discrete: half their steps, at most a tenth. Columns of one kind are `pooled`.
     """
     looked = U[:: -(-len(U) // LOOK_AT)]  # from all over: rows may come in order of their groups
     unit = float(np.sqrt(looked.var(axis=0).mean())) or 1.0
-    steps = [gap for gap in map(_step_of, looked.T) if gap]
+    if pooled:
+        unit = float(looked.std()) or 1.0
+    columns = looked.reshape(1, -1) if pooled else looked.T
+    steps = [gap for gap in map(_step_of, columns) if gap]
     low = np.clip(0.5 * float(np.median(steps)) / unit if steps else 0.0, LEAST, COARSEST) * unit
     return max(float(pdist(looked).max()), unit), float(low)
 

@@ -226,17 +226,18 @@ class KernelScoreEstimator(BaseScoreEstimator):
         from skscore._chains import draw_rows, run_chains
 
         device = torch.device("cpu")
-        return run_chains(
-            _Field(self._basis, self.dual_coef_),
-            self._affine,
-            partial(draw_rows, _torch.to_tensor(self._rows, device)),
-            self._spread,
-            self._samplers[-1] if sampler == "auto" else sampler,
-            n_samples,
-            seed,
-            device,
-            **params,
-        )
+        with _torch.one_thread:
+            return run_chains(
+                _Field(self._basis, self.dual_coef_),
+                self._affine,
+                partial(draw_rows, _torch.to_tensor(self._rows, device)),
+                self._spread,
+                self._samplers[-1] if sampler == "auto" else sampler,
+                n_samples,
+                seed,
+                device,
+                **params,
+            )
 
 
 class _Field:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skscore._autodiff import value_and_jvp
+from skscore._autodiff import floats_per_row, value_and_jvp
+from skscore._linear import times
 
 
 class Conjugate(nn.Module):
@@ -15,8 +16,8 @@ class Conjugate(nn.Module):
     ----------
     field : callable
         f, rows in and rows out.
-    inside, outside : Tensor of shape (d, d)
-        Matrices.
+    inside, outside : Tensor of shape (d, d) or ()
+        Matrices; a number is a multiple of the identity.
 
     Examples
     --------
@@ -32,12 +33,17 @@ class Conjugate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the field, (n, d) -> (n, d)."""
-        return self.field(x @ self.inside) @ self.outside
+        return times(self.field(times(x, self.inside)), self.outside)
 
     def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return the value and ``J v``."""
-        s, jv = value_and_jvp(self.field, x @ self.inside, v @ self.inside)
-        return s @ self.outside, jv @ self.outside
+        inside = times(x, self.inside), times(v, self.inside)
+        s, jv = value_and_jvp(self.field, *inside)
+        return times(s, self.outside), times(jv, self.outside)
+
+    def floats_per_row(self, n_features: int) -> int:
+        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
+        return floats_per_row(self.field, n_features)
 
 
 class Gated(nn.Module):
@@ -69,6 +75,10 @@ class Gated(nn.Module):
         """Return the network's values times the factors, (n, d) -> (n, n_outputs)."""
         return self.network(x, *condition) * self.gain
 
+    def floats_per_row(self, n_features: int) -> int:
+        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
+        return floats_per_row(self.network, n_features)
+
 
 class Bound(nn.Module):
     """A network of rows and a condition, at one condition.
@@ -79,15 +89,30 @@ class Bound(nn.Module):
         It maps (n, d) and (n, 1) to (n, o).
     condition : Tensor of shape (1,)
         The condition of all rows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skscore.networks import Bound, NoiseConditionalMLP
+    >>> network = NoiseConditionalMLP(2, 2, generator=torch.Generator().manual_seed(0))
+    >>> Bound(network, torch.zeros(1))(torch.ones(3, 2)).shape
+    torch.Size([3, 2])
     """
+
+    condition: Tensor
 
     def __init__(self, network: nn.Module, condition: Tensor):
         super().__init__()
-        self.network, self.condition = network, condition
+        self.network = network
+        self.register_buffer("condition", condition, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate the network, (n, d) -> (n, o)."""
         return self.network(x, self.condition.expand(*x.shape[:-1], 1))
+
+    def floats_per_row(self, n_features: int) -> int:
+        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
+        return floats_per_row(self.network, n_features)
 
 
 def conjugate(network, inside: Tensor, outside: Tensor):
@@ -97,8 +122,8 @@ def conjugate(network, inside: Tensor, outside: Tensor):
     ----------
     network : callable
         Rows in and rows out.
-    inside, outside : Tensor of shape (d, d)
-        Matrices.
+    inside, outside : Tensor of shape (d, d) or ()
+        Matrices; a number is a multiple of the identity.
 
     Returns
     -------

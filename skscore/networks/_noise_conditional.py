@@ -115,6 +115,7 @@ class NoiseConditionalMLP(ConditionalNetwork, MLP):
     """
 
     frequencies: Tensor
+    begins_at_zero = True  # as its last layer does
 
     def __init__(
         self,

@@ -99,6 +99,64 @@ class LogUniform:
 
 
 @dataclass(frozen=True)
+class LogNormal:
+    """Every level between two, normal in its logarithm (Karras et al. 2022, table 1), cut there.
+
+    Parameters
+    ----------
+    high, low : float
+        The ends.
+    center : float
+        Median of the law that is cut.
+    spread : float
+        Standard deviation of the logarithm.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skscore.noise import LogNormal
+    >>> levels = LogNormal(10.0, 0.1, center=1.0, spread=1.0)
+    >>> sigma = levels.draw(torch.zeros(4, 2), torch.Generator().manual_seed(0))
+    >>> (sigma > 1).sum()
+    tensor(2)
+    """
+
+    high: float
+    low: float
+    center: float
+    spread: float
+    many = True
+    between = True
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The two ends, the highest first."""
+        return (self.high, self.low)
+
+    def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return a level for each row.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., n, d)
+            Rows.
+        generator : torch.Generator
+            Draws them.
+
+        Returns
+        -------
+        Tensor of shape (..., n, 1)
+            The levels.
+        """
+        u = _stratified(x, generator).to(torch.float64)
+        ends = (math.log(s / self.center) / self.spread for s in (self.low, self.high))
+        first, last = (torch.special.ndtr(torch.tensor(z, dtype=torch.float64)) for z in ends)
+        z = torch.special.ndtri(first.to(u) + (last - first).to(u) * u)
+        sigma = self.center * torch.exp(self.spread * z)
+        return sigma.clamp(self.low, self.high).to(x.dtype)
+
+
+@dataclass(frozen=True)
 class Ladder:
     """Some levels, each as often as the others.
 
@@ -139,4 +197,4 @@ class Ladder:
         return torch.tensor(self.sigmas, dtype=x.dtype, device=x.device)[rung]
 
 
-Levels = OneLevel | Ladder | LogUniform
+Levels = OneLevel | Ladder | LogNormal | LogUniform

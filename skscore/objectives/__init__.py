@@ -4,7 +4,7 @@ One file each. An objective never knows whether the field comes from a network o
 """
 
 from skscore.objectives._curl import curl
-from skscore.objectives._denoising import denoising, noise_conditional
+from skscore.objectives._denoising import SHARED, denoising, noise_conditional
 from skscore.objectives._exact import exact
 from skscore.objectives._projections import PROJECTIONS
 from skscore.objectives._sliced import SMALL, sliced
@@ -16,4 +16,4 @@ OBJECTIVES = {
     "sliced": sliced,
 }
 
-__all__ = ["OBJECTIVES", "PROJECTIONS", "SMALL", "curl", *OBJECTIVES]
+__all__ = ["OBJECTIVES", "PROJECTIONS", "SHARED", "SMALL", "curl", *OBJECTIVES]

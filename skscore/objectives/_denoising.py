@@ -97,6 +97,7 @@ def noise_conditional(
     *,
     generator: torch.Generator | None = None,
     levels: Levels,
+    shared: int = SHARED,
     noise: Tensor | None = None,
 ) -> Tensor:
     """Return ``1/2 ||lam(sigma) (s(y, sigma) + z / sigma)||^2`` per row, the mean over z and -z.
@@ -114,6 +115,8 @@ def noise_conditional(
         Draws levels and noise.
     levels : object
         With ``draw(x, generator) -> (n, 1)``.
+    shared : int, default=4
+        Neighbouring rows that have one level, where it divides their number.
     noise : Tensor of shape (n, d), optional
         Fixed z in place of a random one.
 
@@ -132,7 +135,7 @@ def noise_conditional(
     >>> noise_conditional(lambda y, sigma: -y, x, generator=stream, levels=levels, noise=z)
     tensor([0.])
     """
-    shared = SHARED if x.shape[-2] % SHARED == 0 else 1
+    shared = shared if x.shape[-2] % shared == 0 else 1
     sigma = levels.draw(x[..., ::shared, :], generator)
     own = sigma.repeat_interleave(shared, dim=-2)
     z = _standard(x, generator) if noise is None else noise

@@ -26,12 +26,15 @@ OF_A_CLASS = {
         "batch_size",
         "curl_penalty",
         "network",
+        "n_members",
+        "learning_rate_init",
+        "validation_fraction",
         "residual_test",
         "validation_scores_",
     }
 }
 # The methods that `_autodiff` describes, and torch's own.
-MODULES = ("MLP", "Ensemble", "NoiseConditionalMLP", "Conjugate", "Gated")
+MODULES = ("MLP", "Ensemble", "NoiseConditionalMLP", "UNet", "Conjugate", "Bound", "Gated")
 BY_CLASS = pytest.mark.parametrize("cls", ESTIMATORS, ids=lambda cls: cls.__name__)
 
 

@@ -11,7 +11,7 @@ import skscore
 # From the ground up: a room imports only rooms of lower layers, never one of its own layer.
 LAYERS = (
     "exceptions",
-    "_affine _callbacks _torch datasets metrics noise _autodiff _integrate _adamw",
+    "_affine _callbacks _torch datasets metrics noise _autodiff _integrate _adamw _linear",
     "_validation networks objectives samplers density",
     "_base _model _training",
     "_denoiser _chains",
@@ -21,7 +21,7 @@ LAYERS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
 SHELLS = {"estimators", "kernel", "compose", "latent", "io", "_chains", "_descents"}
-TORCH = {"_autodiff", "_integrate", "_adamw", "_model", "_denoiser", "_training"}
+TORCH = {"_autodiff", "_integrate", "_adamw", "_linear", "_model", "_denoiser", "_training"}
 TORCH |= {"noise", "networks", "objectives", "samplers", "density"}
 NO_TORCH = {"datasets", "metrics", "exceptions", "_affine", "_validation", "_base", "_callbacks"}
 NUMPY = {"numpy", "scipy", "sklearn", "pandas"}

@@ -16,7 +16,16 @@ from torch import nn
 
 from skscore._autodiff import value_and_divergence, value_and_jvp, value_and_products
 from skscore._denoiser import FINE, Denoiser
-from skscore.networks import MLP, Conjugate, Ensemble, NoiseConditionalMLP, bind, conjugate
+from skscore._model import ScoreModel
+from skscore.networks import (
+    MLP,
+    Conjugate,
+    Ensemble,
+    NoiseConditionalMLP,
+    UNet,
+    bind,
+    conjugate,
+)
 
 D, N = 3, 8
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}
@@ -55,6 +64,10 @@ def noisy(n_outputs, sizes=(6, 5), activation="silu"):
 
 def plain(n_outputs):
     return MLP(D, n_outputs, generator=stream(), hidden_layer_sizes=(6, 5))
+
+
+def unet(n_outputs):
+    return UNet(D, n_outputs, generator=stream(), image_shape=(1, 1, D), widths=(4, 6))
 
 
 def several(factory, k=3):
@@ -411,3 +424,38 @@ def test_perceptrons_are_folded_and_others_are_wrapped(woken):
     ensemble = model_of(NETWORKS["ensemble"], False, woken).at(0.5).residual
     assert isinstance(ensemble, Ensemble)
     assert not any(isinstance(member, Conjugate) for member in ensemble.stack.members)
+
+
+# A multiple of the identity as a number -----------------------------------------------------------
+
+
+IMAGES = {"unet": (unet, True), "unet, ensemble": (several(unet), True)}
+
+
+@either
+@levels
+@pytest.mark.parametrize("name", ["foreign", *IMAGES])
+def test_an_isotropic_gaussian_is_a_number(name, sigma, energy, woken):
+    """A number for the precision is that multiple of the identity, in each method."""
+    case, p = {**NETWORKS, **IMAGES}[name], torch.tensor(0.7, dtype=torch.float64)
+    matrix = p * torch.eye(D, dtype=torch.float64)
+    number, whole = (model_of(case, energy, woken, P) for P in (p, matrix))
+    x, v, level = rows(sigma), draw(2, N, D, seed=3), torch.full((N, 1), sigma, dtype=torch.float64)
+    for get in (
+        lambda f: f(x, level),
+        lambda f: f.weigh(x, level),
+        lambda f: f.at(sigma)(x),
+        lambda f: value_and_jvp(f.at(sigma), x, v)[1],
+        lambda f: value_and_divergence(f.at(sigma), x)[1],
+        lambda f: value_and_divergence(f.at(sigma), x, matrix)[1],
+        lambda f: f.flow(sigma)(x),
+        lambda f: f.to_flow(x, sigma)[0],
+        lambda f: f.to_flow(x, sigma)[1],
+        lambda f: f.from_flow(x, sigma),
+    ):
+        torch.testing.assert_close(get(number), get(whole), **TIGHT)
+    twin = model_of(case, energy, woken, p + 0.1)
+    assert (twin(x, level) - whole(x, level)).abs().max() > 1e-8
+    network = plain(D).to(torch.float64)
+    one, all_ = (ScoreModel(network, P, energy=False) for P in (p, matrix))
+    torch.testing.assert_close(one(x), all_(x), **TIGHT)

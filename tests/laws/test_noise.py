@@ -5,10 +5,12 @@ n strata of equal mass: a batch of n rows has one level in each.
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from skscore.noise import Ladder, LogUniform, geometric_grid, rho_grid
+from skscore.noise import Ladder, LogNormal, LogUniform, geometric_grid, rho_grid
 
 HIGH, LOW = 20.0, 0.05
 N = 40
@@ -55,6 +57,22 @@ def test_a_batch_has_one_level_in_each_stratum(members):
     assert not one_in_each_stratum(LogUniform(HIGH, 2 * LOW), members)
 
 
+@pytest.mark.parametrize(("center", "spread"), [(1.0, 1.5), (0.05, 3.0)])
+def test_the_logs_of_the_levels_are_normal_between_the_ends(center, spread):
+    """One level in each stratum of the law that is cut at the ends."""
+
+    def strata(levels, law):
+        z = (levels.draw(rows(N, 2), stream()).squeeze(-1).numpy() / center).clip(1e-300)
+        u = law.cdf(np.log(z))
+        return sorted(np.floor(u * N).astype(int).clip(0, N - 1))
+
+    ends = (math.log(end / center) / spread for end in (LOW, HIGH))
+    law = stats.truncnorm(*ends, scale=spread)
+    assert strata(LogNormal(HIGH, LOW, center, spread), law) == list(range(N))
+    assert strata(LogNormal(HIGH, LOW, 1.1 * center, spread), law) != list(range(N))
+    assert strata(LogNormal(HIGH, LOW, center, 1.1 * spread), law) != list(range(N))
+
+
 def mean_z(levels, n=8, draws=2000):
     """The largest z, over the rows of a batch, of the mean share against one half."""
     generator = stream(1)
@@ -75,7 +93,9 @@ def test_members_draw_their_own_levels():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("levels", [LogUniform(HIGH, LOW), Ladder([HIGH, 1.0, LOW])])
+@pytest.mark.parametrize(
+    "levels", [LogUniform(HIGH, LOW), LogNormal(HIGH, LOW, 1.0, 2.0), Ladder([HIGH, 1.0, LOW])]
+)
 def test_levels_are_in_range_seeded_and_of_the_rows_dtype(levels, dtype):
     x = rows(5000, 2, dtype=dtype)
     before = torch.get_rng_state()

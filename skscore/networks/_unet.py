@@ -1,0 +1,249 @@
+"""A U-Net for images as flattened rows, conditional on the noise level.
+
+Ronneberger et al. (2015) with the residual blocks of Ho et al. (2020): group normalisation, no
+batch normalisation, so that each row stays on its own. The log of the noise level scales and
+shifts the channels of each block (FiLM). Pixels of large images enter as patches: a patch of 2 x 2
+is four channels at half the resolution, which costs a quarter and is as exact, since what leaves
+is every pixel of the patch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skscore.networks._activations import ACTIVATIONS
+from skscore.networks._noise_conditional import LOWEST, N_FREQUENCIES
+
+GROUPS = 8  # at most, that the channels are normalised in
+EMBEDDING = 128  # units that the noise level is embedded in
+PATCHED_FROM = 16  # pixels of the smaller side, above which "auto" is a patch of 2 x 2
+HEAD = 32  # channels to one head of attention
+
+
+class _Maker:
+    """Makes layers whose initial weights are drawn from one stream."""
+
+    def __init__(self, generator: torch.Generator):
+        self.generator = generator
+
+    def _filled(self, layer: nn.Module, fan_in: int, gain: float) -> nn.Module:
+        weight, bias = layer.weight, layer.bias
+        with torch.no_grad():
+            if gain:
+                weight.normal_(0, gain / math.sqrt(fan_in), generator=self.generator)  # type: ignore[operator, union-attr]
+            else:
+                weight.zero_()  # type: ignore[operator, union-attr]
+            bias.zero_()  # type: ignore[operator, union-attr]
+        return layer
+
+    def conv(self, inside: int, outside: int, size: int = 3, *, stride: int = 1, gain: float = 1.0):
+        options = {"device": "cpu", "dtype": torch.float32}
+        layer = nn.utils.skip_init(
+            nn.Conv2d, inside, outside, size, stride=stride, padding=size // 2, **options
+        )
+        return self._filled(layer, inside * size**2, gain)
+
+    def linear(self, inside: int, outside: int, *, gain: float = 1.0):
+        options = {"device": "cpu", "dtype": torch.float32}
+        layer = nn.utils.skip_init(nn.Linear, inside, outside, **options)
+        return self._filled(layer, inside, gain)
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    groups = max(k for k in range(1, GROUPS + 1) if channels % k == 0)
+    return nn.GroupNorm(groups, channels, device="cpu", dtype=torch.float32)
+
+
+class _Block(nn.Module):
+    """``skip(x) + conv(f(film(norm(conv(f(norm(x)))))))``; the identity, nearly, at the start."""
+
+    def __init__(self, inside: int, outside: int, make: _Maker, f):
+        super().__init__()
+        self.f = f
+        self.norms = nn.ModuleList([_norm(inside), _norm(outside)])
+        self.first = make.conv(inside, outside)
+        self.film = make.linear(EMBEDDING, 2 * outside, gain=0.3)
+        self.second = make.conv(outside, outside, gain=0.1)
+        self.skip = nn.Identity() if inside == outside else make.conv(inside, outside, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.first(self.f(self.norms[0](x)))
+        gain, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
+        h = torch.addcmul(shift, self.norms[1](h), 1 + gain)
+        return self.skip(x) + self.second(self.f(h))
+
+
+class _Attention(nn.Module):
+    """Self-attention over the pixels, added to its input."""
+
+    def __init__(self, channels: int, make: _Maker):
+        super().__init__()
+        self.heads = max(1, channels // HEAD)
+        if channels % self.heads:
+            self.heads = 1
+        self.norm = _norm(channels)
+        self.queries = make.conv(channels, 3 * channels, 1)
+        self.out = make.conv(channels, channels, 1, gain=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # By hand: the fused kernels have no second derivative, which a divergence needs.
+        q, k, v = self.queries(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).unbind(1)
+        weights = (q.mT @ k / math.sqrt(q.shape[-2])).softmax(dim=-1)
+        return x + self.out((v @ weights.mT).reshape(x.shape))
+
+
+class UNet(nn.Module):
+    """U-Net of images in flattened rows, which sees the log of the noise level.
+
+    Parameters
+    ----------
+    n_features, n_outputs : int
+        Columns in, the pixels of an image; and out, as many, or 1 for an energy.
+    generator : torch.Generator
+        Draws the initial weights; the last layer is zero.
+    image_shape : (int, int, int)
+        Channels, height and width; a row is such an image, flattened in this order.
+    widths : sequence of int, default=(48, 96)
+        Channels at each resolution; each is half the one before.
+    n_blocks : int, default=1
+        Residual blocks at each resolution, down and up.
+    attention : bool, default=True
+        Whether the lowest resolution has self-attention.
+    patch : int or "auto", default="auto"
+        Pixels of a patch's side; "auto" is 2 for images of more than 16 pixels, else 1.
+    activation : {"silu", "softplus", "tanh", "gelu"}, default="silu"
+        Of the hidden layers.
+
+    Raises
+    ------
+    ValueError
+        When the image's pixels are not n_features.
+
+    Notes
+    -----
+    Sides that the resolutions do not divide are padded by their edge and cropped again.
+
+    References
+    ----------
+    Ronneberger, Fischer and Brox (2015), "U-Net: convolutional networks for biomedical image
+    segmentation", MICCAI. Ho, Jain and Abbeel (2020), "Denoising diffusion probabilistic models",
+    NeurIPS, appendix B.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skscore.networks import UNet
+    >>> stream = torch.Generator().manual_seed(0)
+    >>> network = UNet(64, 64, generator=stream, image_shape=(1, 8, 8), widths=(8, 16))
+    >>> network(torch.ones(2, 64), torch.zeros(2, 1)).shape
+    torch.Size([2, 64])
+    """
+
+    frequencies: Tensor
+    begins_at_zero = True
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        *,
+        generator: torch.Generator,
+        image_shape: tuple[int, int, int],
+        widths: Sequence[int] = (48, 96),
+        n_blocks: int = 1,
+        attention: bool = True,
+        patch: int | str = "auto",
+        activation: str = "silu",
+    ):
+        super().__init__()
+        channels, height, width = image_shape
+        if not widths:
+            raise ValueError("hidden_layer_sizes=() is no U-Net: name the channels of one or more.")
+        if channels * height * width != n_features:
+            raise ValueError(
+                f"image_shape={tuple(image_shape)} has {channels * height * width} pixels, but a "
+                f"row has {n_features} columns."
+            )
+        self.image_shape = (channels, height, width)
+        self.n_outputs = n_outputs
+        if isinstance(patch, str):
+            patch = 2 if min(height, width) > PATCHED_FROM else 1
+        self.patch = patch
+        unit = patch * 2 ** (len(widths) - 1)
+        self.margins = (-width % unit, -height % unit)
+        make = _Maker(generator)
+        f = ACTIVATIONS[activation].value
+        options = {"device": "cpu", "dtype": torch.float32}
+        k = torch.arange(1, N_FREQUENCIES + 1, **options)  # type: ignore[call-overload]
+        self.register_buffer("frequencies", LOWEST * k, persistent=False)
+        self.embed = make.linear(2 * N_FREQUENCIES, EMBEDDING)
+        self.f = f
+        self.stem = make.conv(channels * patch**2, widths[0])
+        self.down, self.coarser = nn.ModuleList(), nn.ModuleList()
+        held = []
+        for level, size in enumerate(widths):
+            for _ in range(n_blocks):
+                self.down.append(_Block(size, size, make, f))
+                held.append(size)
+            if level + 1 < len(widths):
+                self.coarser.append(make.conv(size, widths[level + 1], stride=2))
+        last = widths[-1]
+        self.middle = _Block(last, last, make, f)
+        self.attention = _Attention(last, make) if attention else nn.Identity()
+        self.up, self.finer = nn.ModuleList(), nn.ModuleList()
+        for level, size in reversed(list(enumerate(widths))):
+            for _ in range(n_blocks):
+                self.up.append(_Block(size + held.pop(), size, make, f))
+            if level:
+                self.finer.append(make.conv(size, widths[level - 1], 1))
+        self.norm = _norm(widths[0])
+        self.out = make.conv(widths[0], channels * patch**2, gain=0.0)
+        self.n_blocks, self.n_levels = n_blocks, len(widths)
+        self.floats = self._count(widths)
+
+    def _count(self, widths: Sequence[int]) -> int:
+        """Return about how many numbers one row leaves in a pass forward."""
+        channels, height, width = self.image_shape
+        area = (height + self.margins[1]) * (width + self.margins[0]) // self.patch**2
+        per_level = [size * area / 4**level for level, size in enumerate(widths)]
+        return int(20 * (self.n_blocks + 0.5) * sum(per_level)) + channels * height * width
+
+    def floats_per_row(self, n_features: int) -> int:
+        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
+        return 3 * self.floats
+
+    def forward(self, x: Tensor, log_sigma: Tensor) -> Tensor:
+        """Return the network's values, (n, d) and (n, 1) -> (n, n_outputs)."""
+        angles = log_sigma * self.frequencies
+        embedding = self.f(self.embed(torch.cat([angles.sin(), angles.cos()], dim=1)))
+        _, height, width = self.image_shape
+        h = x.unflatten(1, self.image_shape)
+        if any(self.margins):
+            h = F.pad(h, (0, self.margins[0], 0, self.margins[1]), mode="replicate")
+        h = F.pixel_unshuffle(h, self.patch).contiguous(memory_format=torch.channels_last)
+        h = self._levels(self.stem(h), embedding)
+        h = F.pixel_shuffle(self.out(self.f(self.norm(h))), self.patch)
+        h = h[:, :, :height, :width].flatten(1)
+        return h if self.n_outputs > 1 else h.sum(dim=1, keepdim=True)
+
+    def _levels(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """Go down the resolutions and up again."""
+        down, up, held = iter(self.down), iter(self.up), []
+        for level in range(self.n_levels):
+            for _ in range(self.n_blocks):
+                h = next(down)(h, embedding)
+                held.append(h)
+            if level + 1 < self.n_levels:
+                h = self.coarser[level](h)
+        h = self.attention(self.middle(h, embedding))
+        for level in range(self.n_levels):
+            for _ in range(self.n_blocks):
+                h = next(up)(torch.cat([h, held.pop()], dim=1), embedding)
+            if level + 1 < self.n_levels:
+                h = F.interpolate(self.finer[level](h), scale_factor=2.0, mode="nearest")
+        return h

@@ -1,0 +1,268 @@
+"""The contract of an estimator of images: every feature of the denoiser, on such rows."""
+
+import math
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+from skscore import DenoisingScoreEstimator
+from skscore.datasets import make_shapes
+from skscore.networks import UNet
+from skscore.testing import check_score_estimator
+
+SHAPE = (1, 4, 6)
+SIZE = math.prod(SHAPE)
+
+
+def images(n=200, seed=0):
+    """Return images of a bright column on a dark ground."""
+    rng = np.random.default_rng(seed)
+    X = np.zeros((n, *SHAPE))
+    X[np.arange(n), 0, :, rng.integers(6, size=n)] = 1.0
+    return (X + 0.05 * rng.uniform(size=X.shape)).reshape(n, -1)
+
+
+def small(**params):
+    known = {"network": "unet", "image_shape": SHAPE, "hidden_layer_sizes": (8, 8), "max_iter": 3}
+    return DenoisingScoreEstimator(**{**known, "random_state": 0, **params})
+
+
+def own_network(n_features, n_outputs, *, generator):
+    """Return a network of a user's, over the same rows."""
+    return UNet(
+        n_features, n_outputs, generator=generator, image_shape=SHAPE, widths=(4,), attention=True
+    )
+
+
+class Flat(torch.nn.Module):
+    """A perceptron of a user's, which begins anywhere."""
+
+    def __init__(self, n_features, n_outputs, generator):
+        super().__init__()
+        std = {"mean": 0.0, "std": 0.3, "generator": generator}
+        self.first = torch.nn.Parameter(torch.empty(n_features + 1, 8).normal_(**std))
+        self.last = torch.nn.Parameter(torch.empty(8, n_outputs).normal_(**std))
+
+    def forward(self, x, log_sigma):
+        return torch.tanh(torch.cat([x, log_sigma], dim=1) @ self.first) @ self.last
+
+
+def flat_network(n_features, n_outputs, *, generator):
+    return Flat(n_features, n_outputs, generator)
+
+
+VARIANTS = {
+    "range": {},
+    "members": {"n_members": 2},
+    "ladder": {"n_noise_levels": 12},
+    "energy": {"parametrization": "energy"},
+    "centred": {"standardize": None},
+    "own": {"network": own_network},
+    "flat": {"network": flat_network},
+    "one level": {"sigma": 0.3},
+    "one level, energy": {"sigma": 0.3, "parametrization": "energy"},
+    "no early stopping": {"early_stopping": False, "residual_test": False},
+}
+MANY = {name: own for name, own in VARIANTS.items() if "one level" not in name}
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=list(VARIANTS))
+def fitted(request):
+    return small(**VARIANTS[request.param]).fit(images())
+
+
+@pytest.fixture(scope="module", params=MANY, ids=list(MANY))
+def ladder(request):
+    return small(**MANY[request.param]).fit(images())
+
+
+def test_the_methods_give_what_they_do_for_other_rows(fitted):
+    X = images(20, seed=1)
+    s = fitted.score_samples(X)
+    assert s.shape == X.shape
+    np.testing.assert_allclose(s[3:5], fitted.score_samples(X[3:5]), rtol=1e-4, atol=1e-4)
+    assert np.isfinite(fitted.score(X))
+    S = fitted.sample(35, random_state=0, n_steps=3, sampler=fitted._samplers[0])
+    assert S.shape == (35, SIZE)
+    same = fitted.sample(3, random_state=0, n_steps=3, sampler=fitted._samplers[0])
+    np.testing.assert_array_equal(S[:3], same)
+
+
+def test_a_pickle_is_the_same_estimator(fitted):
+    X, copy = images(5, seed=1), pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(copy.score_samples(X), fitted.score_samples(X))
+    assert not any(torch.is_tensor(v) for v in fitted.__getstate__().values())
+
+
+def test_two_fits_are_the_same_and_another_seed_is_not():
+    X = images()
+    a, b, other = (small(random_state=seed).fit(X).score_samples(X[:5]) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(a, b)
+    assert np.abs(a - other).max() > 1e-3
+
+
+def test_known_pixels_come_back_and_others_are_drawn(ladder):
+    X = images(2, seed=3)
+    given = X[0].copy()
+    given[SIZE // 2 :] = np.nan
+    steps = {} if not ladder._design.levels.between else {"n_steps": 5}
+    S = ladder.sample(4, given=given, random_state=0, n_corrections=1, **steps)
+    np.testing.assert_array_equal(S[:, : SIZE // 2], np.tile(given[: SIZE // 2], (4, 1)))
+    assert np.ptp(S[:, SIZE // 2 :], axis=0).min() > 1e-3
+
+
+def test_codes_go_there_and_back():
+    est = small(max_iter=20).fit(images())
+    X = images(10, seed=4)
+    Z = est.transform(X)
+    np.testing.assert_allclose(est.inverse_transform(Z), X, atol=1e-3 * X.std())
+    assert np.abs(Z - est.transform(X[::-1])).max() > 0.1
+
+
+def test_estimates_of_the_trace_are_about_the_exact_one():
+    """Within five standard errors of the probes, which are fewer than the pixels."""
+    est, X = small(max_iter=20).fit(images()), images(5, seed=5)
+    exact = est.log_density(X, trace="exact")
+    value, error = est.log_density(
+        X, trace="hutchinson", n_probes=8, random_state=0, return_std=True
+    )
+    assert (np.abs(value - exact) < 5 * error + 1e-2).all()
+    assert error.max() > 1e-3
+
+
+def test_a_field_that_training_does_not_help_is_the_isotropic_gaussian():
+    """Independent pixels of one law: the residual test returns to the Gaussian, in closed form."""
+    X = np.random.default_rng(0).normal(0.5, 0.2, (300, SIZE))
+    est = small(max_iter=2, learning_rate_init=1e-6).fit(X)
+    m, v = X.mean(), X.var()
+    sigma = est.sigmas_[-1] * math.sqrt(v)
+    expected = -(X[:5] - m) / (v + sigma**2)
+    np.testing.assert_allclose(est.score_samples(X[:5]), expected, rtol=1e-5, atol=1e-4)
+    r2 = ((X[:5] - m) ** 2).sum(axis=1)
+    log_density = -0.5 * (r2 / (v + sigma**2) + SIZE * np.log(2 * np.pi * (v + sigma**2)))
+    np.testing.assert_allclose(est.log_density(X[:5]), log_density, rtol=1e-5, atol=1e-3)
+
+
+def test_training_finds_the_columns():
+    """After some training a sample is one bright column: a Gaussian's samples are not."""
+    est = small(max_iter=60, hidden_layer_sizes=(16, 16), learning_rate_init=5e-3).fit(images())
+    S = est.sample(100, random_state=0, n_steps=30).reshape(-1, 4, 6)
+
+    def share_of_columns(rows):
+        bright = rows > 0.5
+        whole = bright.all(axis=1).sum(axis=1) == 1
+        return np.mean(whole & (bright.sum(axis=(1, 2)) == 4))
+
+    assert share_of_columns(S) > 0.8
+    noise = np.random.default_rng(0).normal(images().mean(), images().std(), S.shape)
+    assert share_of_columns(noise) < 0.05
+
+
+def test_a_warm_start_goes_on():
+    X = images()
+    est = small(warm_start=True, early_stopping=False, residual_test=False).fit(X)
+    first = est.score_samples(X[:5])
+    again = est.fit(X).score_samples(X[:5])
+    assert np.abs(first - again).max() > 1e-3
+
+
+def test_it_is_searched_and_piped_as_any_estimator():
+    X = images(120)
+    search = GridSearchCV(small(max_iter=1), {"hidden_layer_sizes": [(4,), (8, 8)]}, cv=2).fit(X)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    pipe = make_pipeline(MinMaxScaler(), clone(small(max_iter=1))).fit(X)
+    assert np.isfinite(pipe.score(X))
+
+
+@pytest.mark.slow
+def test_it_keeps_the_contract_of_a_score_estimator():
+    check_score_estimator(small(image_shape=(1, 1, 3), hidden_layer_sizes=(4,)))
+
+
+# Faults -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "columns", "words"),
+    [
+        ({"image_shape": (1, 5, 5)}, 24, r"24 columns, but an image of image_shape=\(1, 5, 5\)"),
+        ({"image_shape": (3, 4, 6)}, 24, r"or set image_shape=\(1, 4, 6\)"),
+        ({"image_shape": (1, 4, 6)}, 72, r"or set image_shape=\(3, 4, 6\)"),
+        ({"image_shape": None}, 24, r"needs image_shape=\(channels, height, width\)"),
+        ({"image_shape": None}, 25, r"such as \(1, 5, 5\)"),
+        ({"image_shape": (4, 6)}, 24, r"image_shape=\(4, 6\) is not valid.*three integers"),
+        ({"image_shape": (1, 4, 6.0)}, 24, r"image_shape=.*three integers"),
+        ({"image_shape": (1, 0, 6)}, 24, r"image_shape=.*three integers"),
+        ({"image_shape": "28x28"}, 24, r"image_shape=.*three integers"),
+        ({"image_shape": 28}, 24, r"image_shape=.*three integers"),
+        ({"network": None}, 24, r"image_shape=.* has no meaning without a network"),
+        ({"network": "resnet"}, 24, r"network='resnet' is not valid.*'unet', for images"),
+        ({"standardize": "full"}, 24, r"standardize='full' mixes the pixels"),
+        ({"hidden_layer_sizes": ()}, 24, r"hidden_layer_sizes"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(params, columns, words):
+    X = np.random.default_rng(0).uniform(size=(30, columns))
+    with pytest.raises(ValueError, match=words):
+        small(**params).fit(X)
+
+
+@pytest.mark.parametrize("method", ["score_samples", "score", "log_density", "transform"])
+def test_images_of_another_range_are_refused(method, fitted):
+    if not hasattr(fitted, method):
+        pytest.skip("no such method at one level")
+    X = images(3, seed=6)
+    with pytest.raises(ValueError, match=r"X has pixels from .* to 2[0-9]{2}.*scale these images"):
+        getattr(fitted, method)(255 * X)
+    with pytest.raises(ValueError, match="NaN"):
+        getattr(fitted, method)(np.where(X > 0.5, np.nan, X))
+    with pytest.raises(ValueError, match="features"):
+        getattr(fitted, method)(X[:, :-1])
+
+
+def test_noise_is_no_other_range():
+    """Images blurred at a level belong there, and not at the lowest."""
+    est = small().fit(images())
+    sigma = est.sigmas_[0]
+    noise = np.random.default_rng(0).standard_normal((3, SIZE)) * sigma * images().std()
+    assert np.isfinite(est.score_samples(images(3) + noise, sigma=sigma)).all()
+    with pytest.raises(ValueError, match="X has pixels"):
+        est.score_samples(images(3) + noise)
+
+
+def test_given_pixels_of_another_range_are_refused():
+    est = small().fit(images())
+    given = np.full(SIZE, np.nan)
+    given[:3] = 255.0
+    with pytest.raises(ValueError, match="given has pixels from 255"):
+        est.sample(1, given=given)
+
+
+def test_equal_images_are_refused():
+    with pytest.raises(ValueError, match="zero variance"):
+        small().fit(np.full((10, SIZE), 0.3))
+
+
+def test_constant_pixels_are_silent_and_stay_where_they_are(recwarn):
+    """Borders that are always black are no fault of an image."""
+    X = images()
+    X[:, :2] = 0.0
+    est = small().fit(X)
+    assert est.sample(2, random_state=0, n_steps=3).shape == (2, SIZE)
+    assert not [w for w in recwarn if "onstant" in str(w.message)]
+
+
+def test_the_unet_is_a_factory_of_its_own_with_other_parameters():
+    X = make_shapes(40, random_state=0)[0]
+    network = partial(UNet, image_shape=(1, 28, 28), widths=(4, 8), attention=True)
+    est = DenoisingScoreEstimator(
+        network=network, image_shape=(1, 28, 28), max_iter=1, random_state=0
+    ).fit(X)
+    assert est.sample(2, random_state=0, n_steps=2).shape == (2, 784)

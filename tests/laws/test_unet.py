@@ -1,0 +1,127 @@
+"""Laws of the U-Net, in float64: rows on their own, the layout of images, and derivatives."""
+
+import math
+
+import pytest
+import torch
+
+from skscore._autodiff import divergence_by_probes, value_and_divergence, value_and_jvp
+from skscore.networks import Bound, UNet
+
+TIGHT = {"rtol": 1e-10, "atol": 1e-10}
+DESIGNS = {
+    "one channel": {"image_shape": (1, 4, 4), "widths": (4, 6)},
+    "three channels": {"image_shape": (3, 4, 6), "widths": (4, 6)},
+    "odd sides": {"image_shape": (2, 5, 7), "widths": (4, 6)},
+    "three resolutions": {"image_shape": (1, 8, 8), "widths": (4, 4, 6)},
+    "two blocks": {"image_shape": (1, 4, 4), "widths": (4, 6), "n_blocks": 2},
+    "patches": {"image_shape": (2, 6, 8), "widths": (4, 6), "patch": 2},
+    "attention": {"image_shape": (1, 6, 8), "widths": (4, 6), "attention": True},
+    "two heads": {"image_shape": (1, 4, 6), "widths": (4, 64), "attention": True},
+    "softplus": {"image_shape": (1, 4, 4), "widths": (4,), "activation": "softplus"},
+}
+every_design = pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
+
+
+def stream(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape, seed=1):
+    return torch.randn(*shape, generator=stream(seed), dtype=torch.float64)
+
+
+def fresh(design, energy=False, seed=0):
+    d = math.prod(design["image_shape"])
+    return UNet(d, 1 if energy else d, generator=stream(seed), **design)
+
+
+def awake(design, energy=False):
+    """Return a float64 network, none of whose layers is zero."""
+    network = fresh(design, energy).to(torch.float64)
+    for seed, p in enumerate(network.parameters()):
+        p.data += draw(*p.shape, seed=seed) / math.sqrt(p[0].numel() + 1)
+    return network.requires_grad_(False)
+
+
+def rows_of(design, n=3):
+    return draw(n, math.prod(design["image_shape"])), draw(n, 1, seed=2)
+
+
+@every_design
+def test_each_row_is_on_its_own(design):
+    network, (x, level) = awake(design), rows_of(design)
+    alone = torch.cat([network(a[None], c[None]) for a, c in zip(x, level, strict=True)])
+    torch.testing.assert_close(network(x, level), alone, **TIGHT)
+    assert (network(x, level) - network(x, level + 1)).abs().max() > 1e-3
+
+
+@every_design
+def test_it_begins_at_zero_and_is_seeded(design):
+    before = torch.get_rng_state()
+    network, same, other = fresh(design), fresh(design), fresh(design, seed=1)
+    x, level = (t.to(torch.float32) for t in rows_of(design))
+    assert not network(x, level).any()
+    weights = [f.state_dict().values() for f in (network, same, other)]
+    assert all(torch.equal(a, b) for a, b in zip(*weights[:2], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(*weights[1:], strict=True))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def turned(network, design):
+    """Return the network of images whose height and width change places."""
+    channels, height, width = design["image_shape"]
+    other = fresh({**design, "image_shape": (channels, width, height)}).to(torch.float64)
+    patch = network.patch
+    for (name, p), q in zip(network.named_parameters(), other.parameters(), strict=True):
+        w = p.mT if p.dim() == 4 else p
+        if patch > 1 and name.startswith("stem.weight"):  # a patch's pixels are channels
+            w = w.unflatten(1, (channels, patch, patch)).transpose(2, 3).flatten(1, 3)
+        if patch > 1 and name.startswith("out."):
+            w = w.unflatten(0, (channels, patch, patch)).transpose(1, 2).flatten(0, 2)
+        q.data = w.clone()
+    return other.requires_grad_(False)
+
+
+@every_design
+def test_rows_are_images_by_channel_height_and_width(design):
+    """Turning the images turns the values, exactly; a flattening in another order would not."""
+    network, (x, level) = awake(design), rows_of(design)
+    shape = design["image_shape"]
+    there = turned(network, design)(x.unflatten(1, shape).mT.flatten(1), level)
+    back = there.unflatten(1, (shape[0], shape[2], shape[1])).mT.flatten(1)
+    torch.testing.assert_close(back, network(x, level), **TIGHT)
+    if shape[0] > 1:
+        mixed = x.unflatten(1, shape).movedim(1, 3).flatten(1)
+        assert (network(mixed, level) - network(x, level)).abs().max() > 1e-3
+
+
+@every_design
+@pytest.mark.parametrize("energy", [False, True], ids=["score", "energy"])
+def test_products_with_the_jacobian_equal_differences(design, energy):
+    network, (x, _) = awake(design, energy), rows_of(design)
+    field, v, h = Bound(network, draw(1)), draw(1, *x.shape, seed=3), 1e-5
+    s, jv = value_and_jvp(field, x, v)
+    difference = (field(x + h * v[0]) - field(x - h * v[0])) / (2 * h)
+    torch.testing.assert_close(jv[0], difference, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(s, field(x), **TIGHT)
+
+
+def test_all_signs_as_probes_give_the_trace():
+    """The mean over a basis scaled to ``E[vv'] = I`` is exact; over part of it, it is not."""
+    design = DESIGNS["one channel"]
+    field, x = Bound(awake(design), draw(1)), rows_of(design)[0]
+    d = x.shape[1]
+    A = draw(d, d, seed=5)
+    A = A @ A.mT
+    v = torch.linalg.qr(draw(d, d, seed=6))[0] * math.sqrt(d)
+    s, exact = value_and_divergence(field, x, A)
+    value, estimate = divergence_by_probes(field, x, v, A)
+    torch.testing.assert_close(value, s, **TIGHT)
+    torch.testing.assert_close(estimate, exact, rtol=1e-9, atol=1e-9)
+    assert (divergence_by_probes(field, x, v[1:], A)[1] - exact).abs().min() > 1e-6
+
+
+def test_an_image_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"image_shape=\(1, 4, 4\) has 16 pixels.* 15 columns"):
+        UNet(15, 15, generator=stream(), image_shape=(1, 4, 4))
