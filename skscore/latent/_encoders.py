@@ -1,6 +1,6 @@
 """Encoders ``z = g(x, eps)`` and the score network of the one that has no density.
 
-Both are ``z = mu(x) + sd(x) u`` with ``u = eps`` (Gaussian) or ``u = eps_1 + r(eps, c(x))``
+Both are ``z = mu(x) + sd(x) u`` with ``u = eps`` (Gaussian) or ``u = b(eps) + k r(eps, c(x))``
 (implicit): ``mu``, ``log sd`` and the context ``c`` come from one network of x, the trunk. The law
 of u, and so the score ``s_psi(z | x) = s_u(u | c) / sd``, depends on x through c alone. Both start
 as the prior, ``z = eps_1``, and the score network ``s_u = -u + r(u, c)`` is exact there.
@@ -24,6 +24,7 @@ N_CONTEXT = 32  # numbers that the noise network and the score see of x
 HUMPS = (0.5, 0.75**0.5 * 0.8**0.5, 0.75**0.5 * 0.2**0.5)
 NORMAL = (1.0, 0.0, 0.0)  # beyond a few columns: there the score of narrow humps is learnt too late
 FEW = 4
+REACH = 1.5  # k = (few / columns)^1.5 beyond a few columns: the score must keep up with the bend
 N_MEAN = 256  # draws that the mean code is taken over
 LOG_SD = (-9.0, 4.0)  # range of log sd
 
@@ -74,6 +75,10 @@ class Encoder(nn.Module):
         W = self.trunk.weights[0]
         size = (m, n, self.n_noise)
         return torch.randn(size, generator=generator, dtype=W.dtype, device=W.device)
+
+    def base(self, eps: Tensor) -> Tensor:
+        """Return what u starts as, (m, n, d): mean 0 and variance 1 in each column."""
+        return eps
 
     def standard(self, eps: Tensor, reading: Reading) -> Tensor:
         """Return u for noise (m, n, n_noise), as (m, n, d)."""
@@ -148,6 +153,7 @@ class ImplicitEncoder(Encoder):
         )
         self.n_noise = 3 * n_components  # normal noise, and two signs
         self.humps = HUMPS if n_components <= FEW else NORMAL
+        self.reach = min(1.0, FEW / n_components) ** REACH
         width = min([96, *hidden_layer_sizes])
         self.bend = MLP(
             self.n_noise + N_CONTEXT,
@@ -170,12 +176,17 @@ class ImplicitEncoder(Encoder):
         eps = torch.cat([half, -half]).expand(-1, len(x), -1)
         return self(x, eps).mean(dim=0)
 
+    def base(self, eps: Tensor) -> Tensor:
+        """Return ``b(eps)``: a normal and, for few columns, two signs."""
+        normal, coarse, fine = eps.split(self.n_components, dim=-1)
+        a, b, c = self.humps
+        return a * normal + b * coarse + c * fine
+
     def standard(self, eps: Tensor, reading: Reading) -> Tensor:
-        """Return ``u = a . eps + r(eps, c)``."""
+        """Return ``u = b(eps) + k r(eps, c)``."""
         rows = beside(eps, reading.context)
         r = self.bend(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
-        parts = eps.split(self.n_components, dim=-1)
-        return sum((a * part for a, part in zip(self.humps, parts, strict=True)), r)
+        return self.base(eps) + self.reach * r
 
 
 class ConditionalScore(nn.Module):
@@ -230,6 +241,15 @@ class BoundScore:
         rows = torch.cat([u, self.context], dim=-1)
         r, jv = self.residual.value_and_jvp(rows, F.pad(v, (0, self.context.shape[-1])))
         return r - u, jv - v
+
+    def value_and_divergence(self, u: Tensor, metric: Tensor | None = None):
+        """Return the field and ``tr(A J)``, in closed form; c has no part in it."""
+        d = u.shape[-1]
+        A = torch.eye(d, dtype=u.dtype, device=u.device) if metric is None else metric
+        rows = torch.cat([u, self.context], dim=-1)
+        wide = F.pad(A, (0, self.context.shape[-1]))
+        r, divergence = self.residual.value_and_divergence(rows, wide)
+        return r - u, divergence - A.trace()
 
 
 def beside(eps: Tensor, context: Tensor) -> Tensor:

@@ -3,11 +3,20 @@
 Per row, averaged over draws z of the encoder, with ``beta = 1`` but for the start of training with
 a decoder that is known:
 
-    Gaussian   ``-beta log p(x | z) + KL(q(z | x) || p(z))``                  a bound
-    implicit   ``-beta log p(x | z) - log p(z) + stopgrad[s_psi(z | x)] . z``   none: its gradient
-               is the bound's, since ``E[s_q(z | x) dz/dphi] = -dH/dphi``; its value is not
+    Gaussian   ``-beta log p(x | z) + KL(q(z | x) || p(z))``   a bound
+    implicit   the same, with the divergence of ``z = mu + sd u`` taken apart:
 
-The score network psi takes its own steps, on the sliced objective at detached u, before each.
+        ``KL(q || p) = KL(N(mu, sd^2) || p) + mu sd . E u + 1/2 (sd^2 - 1) . E[u^2 - 1]
+                       + KL(law of u || N(0, I))``
+
+The first term is in closed form, so the entropy's part of mu and sd is exact. In the next two u is
+``b + r`` with noise b of mean 0 and variance 1, and r alone is averaged. The last has a density in
+it: in its place stands ``stopgrad[s_psi(u | c) + u] . u``. Its gradient is right, since
+``E[s_u(u) du/dphi] = -dH/dphi``, but its value is not: no bound. The gauge
+penalty ``GAUGE (|E u|^2 + |E u^2 - 1|^2)`` is added, zero at the optimum: it only takes away that
+mu, sd and u may trade location and scale. All but ``-log p(x | z)`` is free of noise where r = 0.
+
+The score network psi takes its own steps, on the exact objective at detached u, before each.
 """
 
 from __future__ import annotations
@@ -23,7 +32,7 @@ from skscore._adamw import AdamW
 from skscore.exceptions import DivergenceError
 from skscore.latent._encoders import ConditionalScore, Encoder, GaussianEncoder, Reading, place
 from skscore.latent._likelihood import Decoder
-from skscore.objectives import sliced
+from skscore.objectives import exact
 
 WARM_UP = 100  # steps until the full rate
 DECAY_FROM = 0.5  # share of the budget after which the rate falls to zero
@@ -75,9 +84,21 @@ def squared_mean(a: Tensor) -> Tensor:
     return (a.sum(dim=0) ** 2 - (a * a).sum(dim=0)) / (m * (m - 1))
 
 
-def gauge(u: Tensor) -> Tensor:
-    """Return ``|E u|^2 + |E u^2 - 1|^2`` per row, from draws (m, n, d)."""
-    return (squared_mean(u) + squared_mean(u * u - 1)).sum(dim=-1)
+def excess(base: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Return draws whose means are ``E u`` and ``E u^2 - 1``, for base of mean 0 and variance 1."""
+    r = u - base
+    return r, (base + u) * r
+
+
+def gauge(first: Tensor, second: Tensor) -> Tensor:
+    """Return ``|E u|^2 + |E u^2 - 1|^2`` per row, from draws (m, n, d) of `excess`."""
+    return (squared_mean(first) + squared_mean(second)).sum(dim=-1)
+
+
+def remainder(reading: Reading, first: Tensor, second: Tensor) -> Tensor:
+    """Return ``mu sd . E u + 1/2 (sd^2 - 1) . E[u^2 - 1]`` per draw and row."""
+    sd = reading.log_sd.exp()
+    return (reading.mu * sd * first + 0.5 * (sd * sd - 1) * second).sum(dim=-1)
 
 
 def entropy_surrogate(field: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
@@ -97,18 +118,12 @@ def encoder_field(score: ConditionalScore, reading: Reading, z: Tensor) -> Tenso
 
 
 def score_step(
-    score: ConditionalScore,
-    optimiser: AdamW,
-    u: Tensor,
-    context: Tensor,
-    rate: Tensor,
-    generator: torch.Generator,
+    score: ConditionalScore, optimiser: AdamW, u: Tensor, context: Tensor, rate: Tensor
 ) -> None:
-    """Take one step on the sliced objective at draws u (m, n, d) with context (n, n_context)."""
+    """Take one step on the exact objective at draws u (m, n, d) with context (n, n_context)."""
     m, _, d = u.shape
     with torch.enable_grad():
-        field = score.at(context.repeat(m, 1))
-        rows = sliced(field, u.reshape(-1, d), generator=generator, n_projections="auto")
+        rows = exact(score.at(context.repeat(m, 1)), u.reshape(-1, d))
         optimiser.step(rows.mean(), rate)
 
 
@@ -133,7 +148,7 @@ def fit_vae(
     plan : Plan
         Budget.
     generator : torch.Generator
-        Draws batches, noise and directions.
+        Draws batches and noise.
     history : History
         Filled as training goes.
     on_epoch : callable, optional
@@ -208,21 +223,23 @@ class _Run:
         with torch.enable_grad():
             reading = encoder.read(x)
             n_u = m if score is None else max(m, SCORE_DRAWS)
-            u = encoder.standard(encoder.noise(n_u, len(x), self.generator), reading)
+            eps = encoder.noise(n_u, len(x), self.generator)
+            u = encoder.standard(eps, reading)
             z = place(reading, u)
         if score is not None:
-            optimiser, context = self.score_optimiser, reading.context.detach()
-            score_step(score, optimiser, u.detach(), context, SCORE_RATE * rate, self.generator)
+            context = reading.context.detach()
+            score_step(score, self.score_optimiser, u.detach(), context, SCORE_RATE * rate)
         with torch.enable_grad():
             reconstruction = -decoder.log_prob(targets, z[:m]).mean(dim=0)  # what costs
-            prior = negative_log_prior(z).mean(dim=0)
-            if score is None:
-                regular = GaussianEncoder.divergence(reading)
-            else:
-                field = score.at(reading.context.detach().repeat(n_u, 1))
+            prior = negative_log_prior(z.detach()).mean(dim=0)
+            regular = GaussianEncoder.divergence(reading)
+            if score is not None:
+                field = score.at(context.repeat(n_u, 1))
                 flat = u.reshape(-1, u.shape[-1])
-                entropic = entropy_surrogate(field, flat).view(n_u, -1).mean(dim=0)
-                regular = prior + entropic - reading.log_sd.sum(dim=-1) + GAUGE * gauge(u)
+                bent = entropy_surrogate(lambda u: field(u) + u, flat).view(n_u, -1)
+                means = excess(encoder.base(eps), u)
+                rest = (bent + remainder(reading, *means)).mean(dim=0)
+                regular = regular + rest + GAUGE * gauge(*means)
             beta = self._beta(step)
             loss = (beta * reconstruction + regular).mean()
         self.optimiser.step(loss, rate)

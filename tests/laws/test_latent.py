@@ -14,6 +14,7 @@ from skscore.latent._encoders import (
     ConditionalScore,
     GaussianEncoder,
     ImplicitEncoder,
+    Reading,
 )
 from skscore.latent._evidence import effective_size, evidence, tempered
 from skscore.latent._likelihood import BernoulliDecoder, GaussianDecoder
@@ -21,8 +22,10 @@ from skscore.latent._mixture import Mixtures, fit_mixtures
 from skscore.latent._training import (
     encoder_field,
     entropy_surrogate,
+    excess,
     gauge,
     negative_log_prior,
+    remainder,
     score_step,
 )
 from skscore.networks import MLP
@@ -112,6 +115,21 @@ def test_bound_score_has_the_jvp_of_autograd(woken):
     torch.testing.assert_close(jv, torch.einsum("nij,mnj->mni", J, v))
 
 
+@pytest.mark.parametrize("d", [2, 5])
+def test_bound_score_has_the_divergence_of_autograd(woken, d):
+    score = woken(ConditionalScore(d, generator=stream()))
+    u, c = normals(7, d), normals(7, N_CONTEXT, seed=2)
+    bound = score.at(c)
+    A = normals(d, d, seed=3)
+    A = A + A.T
+    J = torch.autograd.functional.jacobian(lambda u: bound(u).sum(dim=0), u).permute(1, 0, 2)
+    for metric in (None, A):
+        value, divergence = bound.value_and_divergence(u, metric)
+        torch.testing.assert_close(value, bound(u))
+        wanted = J if metric is None else A @ J
+        torch.testing.assert_close(divergence, wanted.diagonal(dim1=1, dim2=2).sum(dim=1))
+
+
 def test_learnt_entropy_gradient_of_a_fixed_gaussian_encoder_is_the_analytic_one():
     """u ~ N(a(c), b(c)^2): dH/da = 0 and dH/db = 1 / b, for each c."""
     made = ConditionalScore(2, generator=stream())
@@ -126,7 +144,7 @@ def test_learnt_entropy_gradient_of_a_fixed_gaussian_encoder_is_the_analytic_one
         a, b = moments(c)
         u = a + b * torch.randn(4, 128, 2, generator=random)
         rate = torch.full((1, 1), 0.004 * min(1.0, 2 * (1 - step / n_steps)))
-        score_step(made, optimiser, u, c, rate, random)
+        score_step(made, optimiser, u, c, rate)
     c = torch.randn(100, N_CONTEXT, generator=random) * (torch.arange(N_CONTEXT) < 4)
     a, b = moments(c)
     node, weight = (t.to(torch.float32) for t in nodes())
@@ -149,12 +167,56 @@ def test_learnt_entropy_gradient_of_a_fixed_gaussian_encoder_is_the_analytic_one
 def test_gauge_is_the_mean_over_pairs_and_leaves_unit_codes_alone():
     """Pairs of different draws: unbiased for ``|E u|^2 + |E u^2 - 1|^2``."""
     u = normals(4, 3, 2)
-    pairs = [(i, j) for i in range(4) for j in range(4) if i != j]
     v = u * u - 1
+    pairs = [(i, j) for i in range(4) for j in range(4) if i != j]
     wanted = sum((u[i] * u[j] + v[i] * v[j]).sum(dim=-1) for i, j in pairs) / len(pairs)
-    torch.testing.assert_close(gauge(u), wanted)
-    assert abs(float(gauge(normals(4, 200_000, 1)).mean())) < 4.9 * 3 / 200_000**0.5
-    assert float(gauge(3 * normals(4, 1_000, 1) + 1).mean()) > 10
+    torch.testing.assert_close(gauge(u, v), wanted)
+    # Without a bend it is zero at each draw; u = 2 b + 1 has E u = 1 and E u^2 - 1 = 4.
+    b = normals(4, 100_000, 1)
+    assert float(gauge(*excess(b, b)).abs().max()) == 0
+    rows = gauge(*excess(b, 2 * b + 1))
+    assert abs(float(rows.mean()) - 17) < 4.9 * float(rows.std()) / 100_000**0.5
+
+
+def test_excess_has_the_moments_of_u():
+    """For base noise of mean 0 and variance 1, by quadrature, at a bent u."""
+    node, weight = nodes()
+    u = 0.3 + 0.8 * node + 0.1 * node**3
+    first, second = excess(node, u)
+    torch.testing.assert_close((weight * first).sum(), (weight * u).sum())
+    torch.testing.assert_close((weight * second).sum(), (weight * (u * u - 1)).sum())
+
+
+def test_divergence_of_codes_is_taken_apart():
+    """u ~ N(a, b^2), so KL(N(mu + sd a, (sd b)^2) || N(0, 1)) is known."""
+    mu, log_sd, a, log_b = (normals(5, 1, seed=i) for i in range(4))
+    node, weight = nodes()
+    u = a + log_b.exp() * node[:, None, None]
+    reading = Reading(mu, log_sd, mu)
+    means = excess(node[:, None, None].expand_as(u), u)
+    rest = (weight[:, None] * remainder(reading, *means)).sum(dim=0)
+    parts = [Reading(a, log_b, mu), Reading(mu + log_sd.exp() * a, log_sd + log_b, mu)]
+    of_u, wanted = (GaussianEncoder.divergence(part) for part in parts)
+    torch.testing.assert_close(GaussianEncoder.divergence(reading) + rest + of_u, wanted)
+
+
+@pytest.mark.parametrize(("d", "reach"), [(1, 1.0), (4, 1.0), (16, 1 / 8)])
+def test_many_columns_hold_the_bend_back(d, reach):
+    made = encoder(ImplicitEncoder, d)
+    eps, reading = made.noise(3, 4, stream(2)), made.read(normals(4, 3))
+    rows = torch.cat([eps, reading.context.expand(3, -1, -1)], dim=-1)
+    r = made.bend(rows.flatten(0, 1)).view(3, 4, d)
+    torch.testing.assert_close(made.standard(eps, reading), made.base(eps) + reach * r)
+
+
+def test_base_noise_has_mean_zero_and_variance_one():
+    for d in (2, 8):
+        made = encoder(ImplicitEncoder, d)
+        eps = made.noise(50_000, 4, stream(2))
+        base = made.base(eps).flatten()
+        n = len(base)
+        assert abs(float(base.mean())) < 4.9 / n**0.5
+        assert abs(float((base**2).mean()) - 1) < 4.9 * (2 / n) ** 0.5
 
 
 def test_divergence_from_the_prior_is_its_integral():
