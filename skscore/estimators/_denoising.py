@@ -64,7 +64,7 @@ class DenoisingScoreEstimator(ImageEstimator):
         ten rows to a column), scaled column by column, or only centred.
     max_iter : int or "auto", default="auto"
         Passes over the training rows; "auto" is as many as make 4,500 steps, at one noise
-        level 2,500, and for images 6,000.
+        level 2,500, and for images 5,000.
     batch_size : int or "auto", default="auto"
         Rows to a step, each with two opposite draws of noise; "auto" is 128, for images 16, or
         all of them where there are fewer.

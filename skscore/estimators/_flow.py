@@ -85,7 +85,7 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             On a ladder the steps are those from level to level, of second order.
         trace : {"auto", "exact", "hutchinson"}, default="auto"
             How the divergence is computed; "auto" is exact up to 64 features, and estimated along
-            random directions beyond.
+            random directions beyond and for images.
         n_probes : int, default=16
             Directions of the estimate, at least two.
         random_state : int, RandomState instance or None, default=None
@@ -105,7 +105,8 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         integer(2)("n_probes", n_probes)
         check_random_state_of("random_state", random_state)
         flag("return_std", return_std)
-        exact = trace == "exact" or (trace == "auto" and self._affine.rank <= MOST_TANGENTS)
+        few = self._affine.rank <= MOST_TANGENTS and not self._design.images
+        exact = trace == "exact" or (trace == "auto" and few)
         seed = 0 if exact else int(check_random_state(random_state).randint(2**31 - 1))
         stream = _torch.generator(seed, self._model.precision.device)
         taus, scheme = self._path(n_steps)

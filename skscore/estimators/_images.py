@@ -20,7 +20,7 @@ from skscore.noise import Levels, LogNormal, OneLevel
 from skscore.objectives import denoising
 
 WIDTHS = (48, 96)  # channels at each resolution
-CENTER, SPREAD = 0.6, 1.5  # of the noise levels in training, in deviations, and of their log
+CENTER, SPREAD = 2.0, 1.2  # of the noise levels in training, in deviations, and of their log
 MARGIN = 0.25  # share of the range by which pixels may leave it, beside six times the noise
 
 
@@ -79,7 +79,7 @@ class ImageEstimator(ManyLevelEstimator):
     # Sizes of the work --------------------------------------------------------------------------
 
     _batch = _ForImages(16)
-    _steps = _ForImages(6000)
+    _steps = _ForImages(5000)
     _shared = _ForImages(1)
     _judged = _ForImages(256)
     _most_held_out = _ForImages(256)

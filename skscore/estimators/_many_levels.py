@@ -21,7 +21,8 @@ from skscore._base import CHAIN_PARAMS, Array
 from skscore._descents import BEST, descent_params, run_descents
 from skscore._training import held_out_objective
 from skscore._validation import Check, auto_or, integer, real, refuse
-from skscore.estimators._base import LARGEST_RATE, NetworkScoreEstimator, _has_energy
+from skscore.estimators._base import LARGEST_RATE, NetworkScoreEstimator
+from skscore.estimators._fitted import has_energy
 from skscore.estimators._flow import FlowMixin
 from skscore.networks import NoiseConditionalMLP
 from skscore.noise import Ladder, Levels, LogUniform, OneLevel, geometric_grid
@@ -241,7 +242,7 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
         level = self._known_level(sigma)
         return self._finite(self._score_samples(self._query(X, level), level))
 
-    @available_if(_has_energy)
+    @available_if(has_energy)
     def energy(self, X: ArrayLike, sigma: float | None = None) -> Array:
         """Return the energy, -log p_sigma(x) up to a constant that depends on the level.
 

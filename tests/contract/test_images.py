@@ -34,13 +34,6 @@ def small(**params):
     return DenoisingScoreEstimator(**{**known, "random_state": 0, **params})
 
 
-def own_network(n_features, n_outputs, *, generator):
-    """Return a network of a user's, over the same rows."""
-    return UNet(
-        n_features, n_outputs, generator=generator, image_shape=SHAPE, widths=(4,), attention=True
-    )
-
-
 class Flat(torch.nn.Module):
     """A perceptron of a user's, which begins anywhere."""
 
@@ -63,10 +56,7 @@ VARIANTS = {
     "members": {"n_members": 2},
     "ladder": {"n_noise_levels": 12},
     "energy": {"parametrization": "energy"},
-    "centred": {"standardize": None},
-    "own": {"network": own_network},
     "flat": {"network": flat_network},
-    "one level": {"sigma": 0.3},
     "one level, energy": {"sigma": 0.3, "parametrization": "energy"},
     "no early stopping": {"early_stopping": False, "residual_test": False},
 }

@@ -1,0 +1,164 @@
+"""A fitted network as an estimator: the field, its energy, chains, and state.
+
+Everything a user sees is in the units of X; the model lives in standardised coordinates u.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.metaestimators import available_if
+from torch import Tensor
+
+from skscore import _torch
+from skscore._affine import AffineMap
+from skscore._autodiff import divergence_by_probes, floats_per_row, value_and_divergence
+from skscore._base import CHAIN_PARAMS, Array, BaseScoreEstimator, Spread
+from skscore._chains import draw_rows, run_chains
+from skscore._denoiser import Denoiser
+from skscore._model import ScoreModel
+from skscore.estimators._design import Design
+from skscore.objectives import PROJECTIONS
+
+SCORE_PROBES = 16  # directions that the divergence of images is estimated along
+
+
+def has_energy(estimator) -> bool:
+    """Tell whether the network of an estimator is, or will be, an energy."""
+    design = getattr(estimator, "_design", None)
+    return estimator.parametrization == "energy" if design is None else design.energy
+
+
+class FittedNetwork(BaseScoreEstimator):
+    """Abstract base: what a network gives, once it is fitted."""
+
+    _model: Any  # a ScoreModel or a Denoiser
+    _affine: AffineMap
+    _design: Design
+    _spread: Spread
+    _rows: NDArray | None
+
+    def _level(self, sigma: float | None = None) -> ScoreModel:
+        """Return the field at a noise level, by default the lowest."""
+        return at_level(self._model, self._design.levels.sigmas[-1] if sigma is None else sigma)
+
+    def _map(self, function: Callable[[Tensor], tuple[Tensor, ...]], field, X: Array):
+        floats, dtype = floats_per_row(field, self._affine.rank), self._design.dtype
+        device = self._model.precision.device
+        return _torch.map_rows(
+            lambda u: function(u.to(dtype)),
+            self._affine.transform(X),
+            device,
+            bytes_per_row=dtype.itemsize * floats,
+        )
+
+    def _score_samples(self, X: Array, sigma: float | None = None) -> Array:
+        field = self._level(sigma)
+        (score_u,) = self._map(lambda u: (field(u),), field, X)
+        return self._affine.pull_score(X, score_u)
+
+    def _field(self, X: Array, covariance: Array) -> tuple[Array, Array]:
+        device, field = self._model.precision.device, self._level()
+        A = _torch.to_tensor(self._affine.metric(covariance), device, self._design.dtype)
+        if self._design.images:
+            stream = _torch.generator(0, device)
+            v = PROJECTIONS["rademacher"]((SCORE_PROBES, self._affine.rank), stream, A)
+            estimate = partial(divergence_by_probes, field, directions=v, metric=A)
+        else:
+            estimate = partial(value_and_divergence, field, metric=A)
+        score_u, divergence = self._map(estimate, field, X)
+        null = self._affine.null_divergence(covariance)
+        return self._affine.pull_score(X, score_u), divergence + null
+
+    @available_if(has_energy)
+    def energy(self, X: ArrayLike) -> Array:
+        """Return the energy, -log p(x) up to a constant.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Where to evaluate it.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Its gradient is minus `score_samples`.
+        """
+        return self._energy(self._query(X))
+
+    def _energy(self, X: Array, sigma: float | None = None) -> Array:
+        field = self._level(sigma)
+        (energy_u,) = self._map(lambda u: (field.energy(u),), field, X)
+        return self._finite(self._affine.pull_energy(X, energy_u))
+
+    _sampler_params = CHAIN_PARAMS
+
+    @property
+    def _samplers(self) -> tuple[str, ...]:
+        return ("langevin", "mala") if self._design.energy else ("langevin",)
+
+    def _sample(self, n_samples: int, seed: int, sampler: str, params: dict) -> Array:
+        name = self._samplers[-1] if sampler == "auto" else sampler
+        device = self._model.precision.device
+        with _torch.isolated(), self._design.threads:
+            field = at_level(
+                copy.deepcopy(self._model).to(torch.float32), self._design.levels.sigmas[-1]
+            )
+            if self._rows is None:
+                start = partial(_draw_gaussian, field.precision, self._affine.rank)
+            else:
+                start = partial(draw_rows, _torch.to_tensor(self._rows, device, torch.float32))
+            return run_chains(
+                field,
+                self._affine,
+                start,
+                self._spread,
+                name,
+                n_samples,
+                seed,
+                device,
+                block_rows=self._design.block_rows,
+                **params,
+            )
+
+    # State: arrays and no tensors, so that it loads where there is no such device ---------------
+
+    def _weights(self) -> dict[str, NDArray]:
+        state = self._model.network.state_dict()
+        return {name: t.to("cpu", torch.float32).numpy().copy() for name, t in state.items()}
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        if "_model" in state:
+            state["_model"] = self._weights()
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        weights = vars(self).get("_model")
+        if weights is not None:
+            with _torch.isolated():
+                model = self._design.build(0, weights)
+            device = _torch.resolve_device_or_cpu(self.device)
+            self._model = model.requires_grad_(False).to(device, self._design.dtype)
+
+
+def at_level(model: ScoreModel | Denoiser, sigma: float) -> ScoreModel:
+    """Return the field at a noise level."""
+    return model.at(sigma) if isinstance(model, Denoiser) else model
+
+
+def _draw_gaussian(precision: Tensor, rank: int, size: int, stream: torch.Generator) -> Tensor:
+    """Draw from the Gaussian that the network stands over."""
+    options = {"generator": stream, "device": precision.device, "dtype": precision.dtype}
+    z = torch.randn(size, rank, **options)  # type: ignore[call-overload]
+    if not precision.dim():
+        return z / precision.sqrt()
+    return torch.linalg.solve_triangular(
+        torch.linalg.cholesky(precision), z, upper=False, left=False
+    )
