@@ -61,7 +61,8 @@ WEIGHTS = {  # of triangle, bar, circles, disc, square
     "common": [0.435, 0.13 / 3, 0.435, 0.13 / 3, 0.13 / 3],
 }
 TASKS = (*WEIGHTS, "mnist", "digits")
-N_SHAPES, N_STEPS = 10_000, 40
+N_SHAPES = 10_000
+N_STEPS = 40  # of the walk from noise to data
 SURE = 0.9
 LEVELS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
 SAMPLERS = {  # evaluations a step, and other parameters
@@ -205,7 +206,7 @@ def samples(task, args, save):
         }
     )
     begun = time.perf_counter()
-    S = est.sample(args.n_samples, random_state=SEED)
+    S = est.sample(args.n_samples, random_state=SEED, n_steps=N_STEPS)
     spent = time.perf_counter() - begun
     save(
         {
