@@ -131,6 +131,9 @@ TABLE = {
         "n_noise_levels": [*without(NOT_A_COUNT, None), 1, 10_000, "auto"],
         "sigma_min": [*NOT_POSITIVE, "Auto", 1e10, [0.1]],
         "sigma_max": [*NOT_POSITIVE, "Auto", 1e10, [0.1]],
+        "n_members": [*NOT_A_COUNT, 1000, "Auto"],
+        "learning_rate_init": [*NOT_POSITIVE, "Auto"],
+        "image_shape": [2, "1x2", (), (2, 1), (1, 1, 0), (1, 1, 2.0), (1, 1, NAN), [None] * 3],
     },
 }
 CASES = [
