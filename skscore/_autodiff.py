@@ -136,6 +136,9 @@ def floats_per_row(score: ScoreFn, n_features: int) -> int:
     closed_form = getattr(score, "floats_per_row", None)
     if closed_form is not None:
         return closed_form(n_features)
-    parameters = score.parameters() if isinstance(score, nn.Module) else ()
-    width = max((max(p.shape, default=1) for p in parameters), default=1)
-    return 8 * max(width, n_features)
+    if not isinstance(score, nn.Module):
+        return 8 * n_features
+    # A convolution's weights do not say how many pixels it leaves: such a network says it itself.
+    passes = [3 * getattr(module, "floats_per_pass", 0) for module in score.modules()]
+    width = max((max(p.shape, default=1) for p in score.parameters()), default=1)
+    return max(8 * max(width, n_features), *passes)

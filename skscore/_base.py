@@ -6,6 +6,8 @@ A leaf of this abstract base gives ``_fit``, ``_score_samples``, ``_field`` and 
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +81,22 @@ class ScoreDetails:
     trimmed_error: float
 
 
+@contextmanager
+def columns_kept(estimator: BaseEstimator) -> Iterator[None]:
+    """Leave what an estimator knows of the columns of X as it was, when a fit is refused."""
+    known = ("n_features_in_", "feature_names_in_")
+    before = {name: getattr(estimator, name) for name in known if hasattr(estimator, name)}
+    try:
+        yield
+    except BaseException:
+        for name in known:
+            if name in before:
+                setattr(estimator, name, before[name])
+            elif hasattr(estimator, name):
+                delattr(estimator, name)
+        raise
+
+
 class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     """Abstract base of the score estimators."""
 
@@ -149,20 +167,11 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """
         for name, check in self._constraints.items():
             check(name, getattr(self, name))
-        known = ("n_features_in_", "feature_names_in_")
-        before = {name: getattr(self, name) for name in known if hasattr(self, name)}
-        try:
+        with columns_kept(self):
             rows = validate_data(
                 self, X, dtype=np.float64, ensure_min_samples=2, reset=self._forgets()
             )
             state, failure = self._fit(rows)
-        except BaseException:
-            for name in known:
-                if name in before:
-                    setattr(self, name, before[name])
-                elif hasattr(self, name):
-                    delattr(self, name)
-            raise
         for name, value in state.items():
             setattr(self, name, value)
         if failure is not None:

@@ -173,7 +173,6 @@ class _Given:
                 f"given={self.rows[i]} is too far from the data to draw from a law given it: pass "
                 f"values that could belong to the data."
             )
-        self.inverse = np.linalg.inv(affine.matrix)[:, : affine.rank]
 
     def tensors(self, which: slice, like: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Return the known part of a block in coordinates u, and the projection on it."""
@@ -183,9 +182,10 @@ class _Given:
             values = _torch.to_tensor(offsets * self.affine.scales, like.device, like.dtype)
             mask = _torch.to_tensor(known, like.device, like.dtype)
             return values, lambda v: v * mask
+        inverse = np.linalg.inv(self.affine.matrix)[:, : self.affine.rank]
         patterns, row_of = np.unique(known, axis=0, return_inverse=True)
-        inverses = np.linalg.pinv(self.inverse * patterns[:, :, None])
-        onto = inverses @ (self.inverse * patterns[:, :, None])
+        inverses = np.linalg.pinv(inverse * patterns[:, :, None])
+        onto = inverses @ (inverse * patterns[:, :, None])
         values = np.einsum("nij,nj->ni", inverses[row_of], offsets)
         projection = _torch.to_tensor(onto[row_of], like.device, like.dtype)
 

@@ -28,10 +28,6 @@ class GradientField(nn.Module):
         super().__init__()
         self.network = network
 
-    def floats_per_row(self, n_features: int) -> int:
-        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
-        return 2 * floats_per_row(self.network, n_features)
-
     def energy(self, x: Tensor) -> Tensor:
         """Return ``E(x)``, (n,)."""
         return self.network(x).squeeze(-1)

@@ -116,8 +116,12 @@ def optional_callable(name: str, value: object) -> None:
         )
 
 
-def describe(X: NDArray[np.float64], names: NDArray | None, *, density: bool = True) -> Moments:
+def describe(
+    X: NDArray[np.float64], names: NDArray | None, *, density: bool = True, pixels: bool = False
+) -> Moments:
     """Return the moments of training rows; warn, by name, of columns without a density.
+
+    That a column is constant is no fault of `pixels`.
 
     Raises
     ------
@@ -132,7 +136,7 @@ def describe(X: NDArray[np.float64], names: NDArray | None, *, density: bool = T
             f"X has zero variance: all {len(X)} rows are equal, and such data have no score. "
             f"Pass rows that differ."
         )
-    if not moments.varying.all():
+    if not (pixels or moments.varying.all()):
         warnings.warn(
             f"Constant columns {_names(~moments.varying, names)} have no density: the field there "
             f"is fixed to -(x - mean) and left out of the objective. Drop them to silence this.",

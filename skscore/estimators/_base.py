@@ -112,11 +112,9 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
     def _first_rate(self) -> float:
         return float(self.learning_rate_init)
 
-    def _coordinates(self, X: Array) -> tuple[Moments, AffineMap]:
-        """Return the moments of the training rows, and the map that standardises them."""
-        names = getattr(self, "feature_names_in_", None)
-        moments = describe(X, names, density=self._needs_density())
-        return moments, AffineMap.standardising(moments, self.standardize)
+    def _coordinates(self, moments: Moments) -> AffineMap:
+        """Return the map that standardises rows."""
+        return AffineMap.standardising(moments, self.standardize)
 
     def _gaussian(self, affine: AffineMap, moments: Moments, blur: float) -> Array:
         """Return the precision, in coordinates u, of the Gaussian that the network stands over."""
@@ -152,9 +150,10 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
     def _fit(self, X: Array) -> tuple[dict[str, object], BaseException | None]:
         device = _torch.resolve_device(self.device)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        names = getattr(self, "feature_names_in_", None)
+        moments = describe(X, names, density=self._needs_density(), pixels=self._images)
         anew = self._forgets()
-        moments, affine = self._coordinates(X)
-        affine = affine if anew else self._affine
+        affine = self._coordinates(moments) if anew else self._affine
         U = affine.transform(X)
         levels = self._noise_levels(U, None if anew else self._design.levels)
         blur = levels.sigma if isinstance(levels, OneLevel) else 0.0

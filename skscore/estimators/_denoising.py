@@ -51,7 +51,8 @@ class DenoisingScoreEstimator(ImageEstimator):
         Channels, height and width, where each row of X is an image, flattened in this order. All
         pixels have then one centre and one scale, the Gaussian below the network is isotropic,
         noise levels are drawn log-normally (Karras et al. 2022), the field is evaluated in
-        float32, and `score` estimates the divergence along 16 directions. Needs a `network`.
+        float32, and from 17 pixels on `score` estimates the divergence along 16 directions. Needs
+        a `network`.
     n_members : int or "auto", default="auto"
         Networks whose mean the field is; "auto" is 2, and 1 for images. Each holds out other
         rows, and one loop trains all.

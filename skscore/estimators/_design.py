@@ -45,7 +45,7 @@ class Design:
         Columns of the network.
     n_members : int
         Networks whose mean the field is.
-    levels : OneLevel, Ladder or LogUniform
+    levels : OneLevel, Ladder, LogUniform or LogNormal
         The noise levels that they were trained at. Of many, a network also takes the log of the
         level, if it can.
     images : bool

@@ -25,7 +25,7 @@ from skscore._model import ScoreModel
 from skscore.estimators._design import Design
 from skscore.objectives import PROJECTIONS
 
-SCORE_PROBES = 16  # directions that the divergence of images is estimated along
+SCORE_PROBES = 16  # directions that the divergence is estimated along, of larger images
 
 
 def has_energy(estimator) -> bool:
@@ -65,7 +65,7 @@ class FittedNetwork(BaseScoreEstimator):
     def _field(self, X: Array, covariance: Array) -> tuple[Array, Array]:
         device, field = self._model.precision.device, self._level()
         A = _torch.to_tensor(self._affine.metric(covariance), device, self._design.dtype)
-        if self._design.images:
+        if self._design.images and self._affine.rank > SCORE_PROBES:
             stream = _torch.generator(0, device)
             v = PROJECTIONS["rademacher"]((SCORE_PROBES, self._affine.rank), stream, A)
             estimate = partial(divergence_by_probes, field, directions=v, metric=A)

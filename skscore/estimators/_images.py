@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from skscore._affine import AffineMap, Array, Moments
 from skscore._validation import Check, integer, optional_callable, refuse
 from skscore.estimators._many_levels import ManyLevelEstimator, range_of
-from skscore.exceptions import DegenerateDataError
 from skscore.networks import Bound, UNet
 from skscore.noise import Levels, LogNormal, OneLevel
 from skscore.objectives import denoising
@@ -98,17 +97,10 @@ class ImageEstimator(ManyLevelEstimator):
 
     # Fitting ------------------------------------------------------------------------------------
 
-    def _coordinates(self, X: Array) -> tuple[Moments, AffineMap]:
-        self._refuse_mismatch(X.shape[1])
+    def _coordinates(self, moments: Moments) -> AffineMap:
         if not self._images:
-            return super()._coordinates(X)
-        moments = Moments.of(X)
-        if not moments.varying.any():
-            raise DegenerateDataError(
-                f"X has zero variance: all {len(X)} rows are equal, and such data have no score. "
-                f"Pass rows that differ."
-            )
-        return moments, AffineMap.isotropic(moments, scaled=self.standardize is not None)
+            return super()._coordinates(moments)
+        return AffineMap.isotropic(moments, scaled=self.standardize is not None)
 
     def _refuse_mismatch(self, n_features: int) -> None:
         """Raise ValueError when network, image_shape and the columns do not belong together."""
@@ -121,6 +113,12 @@ class ImageEstimator(ManyLevelEstimator):
                     f"a row is."
                 )
             return
+        if self.network == "unet" and len(self.hidden_layer_sizes) == 0:
+            raise refuse(
+                "hidden_layer_sizes",
+                self.hidden_layer_sizes,
+                "the channels of a U-Net at one resolution or more, or 'auto'",
+            )
         if self.network is None:
             raise ValueError(
                 f"image_shape={shape!r} has no meaning without a network for images: set "
@@ -174,6 +172,7 @@ class ImageEstimator(ManyLevelEstimator):
         )
 
     def _fit(self, X: Array) -> tuple[dict[str, object], BaseException | None]:
+        self._refuse_mismatch(X.shape[1])
         state, failure = super()._fit(X)
         if self._images:
             state["_pixel_range"] = (float(X.min()), float(X.max()))
@@ -189,10 +188,14 @@ class ImageEstimator(ManyLevelEstimator):
         return rows
 
     def _given(self, given):
-        values = super()._given(given)
+        given = super()._given(given)
         if self._design.images:
-            self._refuse_range("given", np.asarray(values, dtype=np.float64), 0.0)
-        return values
+            try:
+                values = np.asarray(given, dtype=np.float64)
+            except (TypeError, ValueError):
+                return given  # what is no number is refused where it is used
+            self._refuse_range("given", values, 0.0)
+        return given
 
     def _refuse_range(self, name: str, values: Array, noise: float) -> None:
         """Raise ValueError when pixels are far outside those of the training images."""

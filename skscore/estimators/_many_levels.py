@@ -335,11 +335,9 @@ def range_of(U: Array, *, pooled: bool = False) -> tuple[float, float]:
     columns are discrete: half their steps, at most a tenth. Columns of one kind are `pooled`.
     """
     looked = U[:: -(-len(U) // LOOK_AT)]  # from all over: rows may come in order of their groups
-    unit = float(np.sqrt(looked.var(axis=0).mean())) or 1.0
-    if pooled:
-        unit = float(looked.std()) or 1.0
-    columns = looked.reshape(1, -1) if pooled else looked.T
-    steps = [gap for gap in map(_step_of, columns) if gap]
+    columns = looked.reshape(-1, 1) if pooled else looked
+    unit = float(np.sqrt(columns.var(axis=0).mean())) or 1.0
+    steps = [gap for gap in map(_step_of, columns.T) if gap]
     low = np.clip(0.5 * float(np.median(steps)) / unit if steps else 0.0, LEAST, COARSEST) * unit
     return max(float(pdist(looked).max()), unit), float(low)
 

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from skscore import _torch
+from skscore._base import columns_kept
 from skscore._callbacks import CallbackSupportMixin, epochs_of, with_callbacks
 from skscore._validation import (
     Check,
@@ -104,18 +105,9 @@ class BaseVAE(
         """
         for name, check in self._constraints.items():
             check(name, getattr(self, name))
-        known = ("n_features_in_", "feature_names_in_")
-        before = {name: getattr(self, name) for name in known if hasattr(self, name)}
-        try:
+        with columns_kept(self):
             rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
             state, failure = self._fit(rows)
-        except BaseException:
-            for name in known:
-                if name in before:
-                    setattr(self, name, before[name])
-                elif hasattr(self, name):
-                    delattr(self, name)
-            raise
         for name, value in state.items():
             setattr(self, name, value)
         if failure is not None:

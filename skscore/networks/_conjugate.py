@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skscore._autodiff import floats_per_row, value_and_jvp
+from skscore._autodiff import value_and_jvp
 from skscore._linear import times
 
 
@@ -41,10 +41,6 @@ class Conjugate(nn.Module):
         s, jv = value_and_jvp(self.field, *inside)
         return times(s, self.outside), times(jv, self.outside)
 
-    def floats_per_row(self, n_features: int) -> int:
-        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
-        return floats_per_row(self.field, n_features)
-
 
 class Gated(nn.Module):
     """A network times a factor for each output that is learnt from zero.
@@ -74,10 +70,6 @@ class Gated(nn.Module):
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         """Return the network's values times the factors, (n, d) -> (n, n_outputs)."""
         return self.network(x, *condition) * self.gain
-
-    def floats_per_row(self, n_features: int) -> int:
-        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
-        return floats_per_row(self.network, n_features)
 
 
 class Bound(nn.Module):
@@ -109,10 +101,6 @@ class Bound(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate the network, (n, d) -> (n, o)."""
         return self.network(x, self.condition.expand(*x.shape[:-1], 1))
-
-    def floats_per_row(self, n_features: int) -> int:
-        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
-        return floats_per_row(self.network, n_features)
 
 
 def conjugate(network, inside: Tensor, outside: Tensor):

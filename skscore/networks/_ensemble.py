@@ -63,10 +63,6 @@ class _Loop(nn.Module):
         columns = zip(self.members, x, *condition, strict=True)
         return torch.stack([f(*rows) for f, *rows in columns])
 
-    def floats_per_row(self, n_features: int) -> int:
-        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
-        return max(floats_of(f, n_features) for f in self.members)
-
 
 STACKS = {MLP: _Stack, FixedNetwork: _Stack, NoiseConditionalMLP: _ConditionalStack}
 

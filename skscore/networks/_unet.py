@@ -25,33 +25,47 @@ PATCHED_FROM = 16  # pixels of the smaller side, above which "auto" is a patch o
 HEAD = 32  # channels to one head of attention
 
 
+class _Conv(nn.Module):
+    """A convolution with "same" padding; torch's own draws its weights from the global stream."""
+
+    def __init__(self, weight: Tensor, stride: int):
+        super().__init__()
+        self.weight, self.stride = nn.Parameter(weight), stride
+        self.bias = nn.Parameter(torch.zeros_like(weight[:, 0, 0, 0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = self.weight.shape[-1] // 2
+        return F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=padding)
+
+
+class _Dense(nn.Module):
+    """A linear layer, for the same reason."""
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros_like(weight[:, 0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
 class _Maker:
-    """Makes layers whose initial weights are drawn from one stream."""
+    """Makes layers whose initial weights are drawn from one stream, N(0, gain^2 / fan_in)."""
 
     def __init__(self, generator: torch.Generator):
         self.generator = generator
 
-    def _filled(self, layer: nn.Module, fan_in: int, gain: float) -> nn.Module:
-        weight, bias = layer.weight, layer.bias
-        with torch.no_grad():
-            if gain:
-                weight.normal_(0, gain / math.sqrt(fan_in), generator=self.generator)  # type: ignore[operator, union-attr]
-            else:
-                weight.zero_()  # type: ignore[operator, union-attr]
-            bias.zero_()  # type: ignore[operator, union-attr]
-        return layer
+    def _drawn(self, shape: tuple[int, ...], gain: float) -> Tensor:
+        std = gain / math.sqrt(math.prod(shape[1:]))
+        weight = torch.empty(shape, dtype=torch.float32, device="cpu")
+        return weight.normal_(0, std, generator=self.generator) if gain else weight.zero_()
 
     def conv(self, inside: int, outside: int, size: int = 3, *, stride: int = 1, gain: float = 1.0):
-        options = {"device": "cpu", "dtype": torch.float32}
-        layer = nn.utils.skip_init(
-            nn.Conv2d, inside, outside, size, stride=stride, padding=size // 2, **options
-        )
-        return self._filled(layer, inside * size**2, gain)
+        return _Conv(self._drawn((outside, inside, size, size), gain), stride)
 
     def linear(self, inside: int, outside: int, *, gain: float = 1.0):
-        options = {"device": "cpu", "dtype": torch.float32}
-        layer = nn.utils.skip_init(nn.Linear, inside, outside, **options)
-        return self._filled(layer, inside, gain)
+        return _Dense(self._drawn((outside, inside), gain))
 
 
 def _norm(channels: int) -> nn.GroupNorm:
@@ -163,7 +177,7 @@ class UNet(nn.Module):
         super().__init__()
         channels, height, width = image_shape
         if not widths:
-            raise ValueError("hidden_layer_sizes=() is no U-Net: name the channels of one or more.")
+            raise ValueError("widths=() is no U-Net: name the channels of one resolution or more.")
         if channels * height * width != n_features:
             raise ValueError(
                 f"image_shape={tuple(image_shape)} has {channels * height * width} pixels, but a "
@@ -204,7 +218,7 @@ class UNet(nn.Module):
         self.norm = _norm(widths[0])
         self.out = make.conv(widths[0], channels * patch**2, gain=0.0)
         self.n_blocks, self.n_levels = n_blocks, len(widths)
-        self.floats = self._count(widths)
+        self.floats_per_pass = self._count(widths)
 
     def _count(self, widths: Sequence[int]) -> int:
         """Return about how many numbers one row leaves in a pass forward."""
@@ -212,10 +226,6 @@ class UNet(nn.Module):
         area = (height + self.margins[1]) * (width + self.margins[0]) // self.patch**2
         per_level = [size * area / 4**level for level, size in enumerate(widths)]
         return int(20 * (self.n_blocks + 0.5) * sum(per_level)) + channels * height * width
-
-    def floats_per_row(self, n_features: int) -> int:
-        """Return about how many numbers `value_and_jvp` holds at once, for one row."""
-        return 3 * self.floats
 
     def forward(self, x: Tensor, log_sigma: Tensor) -> Tensor:
         """Return the network's values, (n, d) and (n, 1) -> (n, n_outputs)."""

@@ -49,7 +49,22 @@ class OneLevel:
 
 
 @dataclass(frozen=True)
-class LogUniform:
+class _Range:
+    """Abstract base: every level between two."""
+
+    high: float
+    low: float
+    many = True
+    between = True
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The two ends, the highest first."""
+        return (self.high, self.low)
+
+
+@dataclass(frozen=True)
+class LogUniform(_Range):
     """Every level between two, uniform in its logarithm, and a share of the rows at the lowest.
 
     Parameters
@@ -68,16 +83,7 @@ class LogUniform:
     tensor(2)
     """
 
-    high: float
-    low: float
     at_lowest: float = 0.0
-    many = True
-    between = True
-
-    @property
-    def sigmas(self) -> tuple[float, ...]:
-        """The two ends, the highest first."""
-        return (self.high, self.low)
 
     def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return a level for each row.
@@ -99,7 +105,7 @@ class LogUniform:
 
 
 @dataclass(frozen=True)
-class LogNormal:
+class LogNormal(_Range):
     """Every level between two, normal in its logarithm (Karras et al. 2022, table 1), cut there.
 
     Parameters
@@ -121,17 +127,8 @@ class LogNormal:
     tensor(2)
     """
 
-    high: float
-    low: float
     center: float
     spread: float
-    many = True
-    between = True
-
-    @property
-    def sigmas(self) -> tuple[float, ...]:
-        """The two ends, the highest first."""
-        return (self.high, self.low)
 
     def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return a level for each row.

@@ -221,8 +221,18 @@ def test_a_field_that_weighs_its_levels_is_asked():
     assert (plain - expected).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize(("n", "shared"), [(9, 1), (12, 4), (4, 4), (3, 1)])
-def test_the_two_of_a_pair_and_some_neighbours_share_a_level(n, shared):
+@pytest.mark.parametrize(
+    ("n", "asked", "shared"),
+    [
+        (9, {}, 1),
+        (12, {}, 4),
+        (4, {}, 4),
+        (3, {}, 1),
+        (12, {"shared": 1}, 1),
+        (9, {"shared": 3}, 3),
+    ],
+)
+def test_the_two_of_a_pair_and_some_neighbours_share_a_level(n, asked, shared):
     x, z, seen = draw(n, 3), draw(n, 3, seed=2), []
 
     class Spy:
@@ -234,7 +244,7 @@ def test_the_two_of_a_pair_and_some_neighbours_share_a_level(n, shared):
         def weigh(self, error, sigma):
             return error * for_each(error, sigma)
 
-    case = {"levels": LogUniform(5.0, 0.1), "noise": z}
+    case = {"levels": LogUniform(5.0, 0.1), "noise": z, **asked}
     a, b = (noise_conditional(f, x, generator=stream(), **case) for f in (Spy(), Weighing()))
     torch.testing.assert_close(a, b, **TIGHT)
     (y, sigma), (other_y, other_sigma) = seen

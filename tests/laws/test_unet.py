@@ -5,8 +5,14 @@ import math
 import pytest
 import torch
 
-from skscore._autodiff import divergence_by_probes, value_and_divergence, value_and_jvp
-from skscore.networks import Bound, UNet
+from skscore._autodiff import (
+    divergence_by_probes,
+    floats_per_row,
+    value_and_divergence,
+    value_and_jvp,
+)
+from skscore._model import GradientField
+from skscore.networks import Bound, Conjugate, Ensemble, Gated, UNet
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 DESIGNS = {
@@ -125,3 +131,18 @@ def test_all_signs_as_probes_give_the_trace():
 def test_an_image_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"image_shape=\(1, 4, 4\) has 16 pixels.* 15 columns"):
         UNet(15, 15, generator=stream(), image_shape=(1, 4, 4))
+
+
+def test_memory_is_planned_by_the_pixels_however_a_network_is_wrapped():
+    """A convolution's weights do not tell how much it leaves behind."""
+    network = fresh(DESIGNS["one channel"])
+    d = 16
+    for field in (
+        network,
+        Bound(network, torch.zeros(1)),
+        Conjugate(Gated(network, d), torch.eye(d), torch.eye(d)),
+        Ensemble([fresh(DESIGNS["one channel"])]),
+        GradientField(network),
+    ):
+        assert floats_per_row(field, d) >= 3 * network.floats_per_pass > 8 * d
+    assert floats_per_row(torch.nn.Linear(d, d), d) == 8 * d
