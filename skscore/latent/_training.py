@@ -108,6 +108,11 @@ def entropy_surrogate(field: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     return (s * z).sum(dim=-1)
 
 
+def divergence_surrogate(field: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
+    """Return ``stopgrad[s(u) + u] . u``: its mean gradient is that of KL(law of u || N(0, I))."""
+    return entropy_surrogate(lambda v: field(v) + v, u)
+
+
 def encoder_field(score: ConditionalScore, reading: Reading, z: Tensor) -> Tensor:
     """Return ``s_psi(z | x) = s_u((z - mu) / sd | c) / sd`` for codes (m, n, d)."""
     sd = reading.log_sd.exp()
@@ -236,7 +241,7 @@ class _Run:
             if score is not None:
                 field = score.at(context.repeat(n_u, 1))
                 flat = u.reshape(-1, u.shape[-1])
-                bent = entropy_surrogate(lambda u: field(u) + u, flat).view(n_u, -1)
+                bent = divergence_surrogate(field, flat).view(n_u, -1)
                 means = excess(encoder.base(eps), u)
                 rest = (bent + remainder(reading, *means)).mean(dim=0)
                 regular = regular + rest + GAUGE * gauge(*means)

@@ -152,6 +152,10 @@ def test_the_score_is_the_yardstick_of_other_estimators():
     error = precision * math.sqrt(2 * (off_diagonal**2).sum() / 16)
     assert abs(est.score(rows) - exact) < 5 * error
     assert 5 * error < 0.25 * exact  # so that a factor or a sign would be seen
+    diagonal = np.linspace(0.1, 0.9, SIZE)  # signs see such a yardstick without error
+    exact = precision * diagonal.sum() - 0.5 * np.mean((s**2) @ diagonal)
+    value = est.score_details(rows, np.diag(diagonal)).value
+    np.testing.assert_allclose(value, exact, rtol=1e-4)
 
 
 def test_each_image_of_a_batch_has_a_noise_level_of_its_own():

@@ -20,6 +20,7 @@ from skscore.latent._evidence import effective_size, evidence, tempered
 from skscore.latent._likelihood import BernoulliDecoder, GaussianDecoder
 from skscore.latent._mixture import Mixtures, fit_mixtures
 from skscore.latent._training import (
+    divergence_surrogate,
     encoder_field,
     entropy_surrogate,
     excess,
@@ -92,6 +93,23 @@ def test_surrogate_has_the_gradient_of_minus_the_entropy_of_a_bent_law():
     entropy = (weight * torch.log(1 + 3 * a * eps**2)).sum()
     (found,) = torch.autograd.grad(surrogate, a)
     (wanted,) = torch.autograd.grad(-entropy, a)
+    assert abs(float(found - wanted)) < 1e-10
+    assert abs(float(wanted)) > 0.3
+
+
+def test_surrogate_has_the_gradient_of_the_divergence_of_a_bent_law_from_the_normal():
+    """Of the same u: KL(law of u || N(0, 1)) = -H + E u^2 / 2 + const."""
+    a = torch.tensor(0.3, dtype=F64, requires_grad=True)
+    eps = torch.linspace(-12, 12, 20_001, dtype=F64)
+    weight = torch.exp(-0.5 * eps**2)
+    weight = weight / weight.sum()
+    slope, curve = (1 + 3 * a * eps**2).detach(), (6 * a * eps).detach()
+    score = (-eps - curve / slope) / slope
+    u = (eps + a * eps**3)[:, None]
+    surrogate = (weight * divergence_surrogate(lambda u: score[:, None], u)).sum()
+    divergence = (weight * (0.5 * u[:, 0] ** 2 - torch.log(1 + 3 * a * eps**2))).sum()
+    (found,) = torch.autograd.grad(surrogate, a, retain_graph=True)
+    (wanted,) = torch.autograd.grad(divergence, a)
     assert abs(float(found - wanted)) < 1e-10
     assert abs(float(wanted)) > 0.3
 

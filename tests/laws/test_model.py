@@ -39,8 +39,9 @@ def model_of(network, woken, energy):
     return ScoreModel(inner, precision(), energy=energy)
 
 
+OF_VECTORS = {name: made for name, made in NETWORKS.items() if name != "unet"}  # see test_unet.py
 every_network = pytest.mark.parametrize(
-    "network", [*NETWORKS.values(), Custom], ids=[*NETWORKS, "custom"]
+    "network", [*OF_VECTORS.values(), Custom], ids=[*OF_VECTORS, "custom"]
 )
 both = pytest.mark.parametrize("energy", [False, True], ids=["score", "energy"])
 

@@ -48,7 +48,8 @@ class Plain(nn.Module):
         return self.inner(x)
 
 
-TABLE = list(itertools.product(NETWORKS, sorted(ACTIVATIONS), DEPTHS))
+OF_VECTORS = {name: made for name, made in NETWORKS.items() if name != "unet"}  # see test_unet.py
+TABLE = list(itertools.product(OF_VECTORS, sorted(ACTIVATIONS), DEPTHS))
 every_network = pytest.mark.parametrize(
     "case", TABLE, ids=[f"{n}-{a}-{len(sizes)} hidden" for n, a, sizes in TABLE]
 )
@@ -190,7 +191,7 @@ def test_backward_by_hand(activation, sizes, members, with_w):
     assert gradcheck(ForgetsTheBend, activation, **case) == (sizes == ())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", OF_VECTORS)
 def test_construction_is_seeded_and_leaves_the_global_stream_alone(name):
     before = torch.get_rng_state()
     a, b, c = (list(build(NETWORKS[name], seed=seed).parameters()) for seed in (0, 0, 1))
@@ -201,7 +202,7 @@ def test_construction_is_seeded_and_leaves_the_global_stream_alone(name):
     assert not torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", OF_VECTORS)
 @pytest.mark.parametrize("n_outputs", [1, D])
 def test_a_new_network_is_zero_but_its_gradient_is_not(name, n_outputs, x):
     network = of_rows(build(NETWORKS[name], n_outputs=n_outputs).to(torch.float64))
