@@ -70,6 +70,11 @@ class AdamW:
         self.n_steps += 1
         self._first.lerp_(g, 1 - b1)
         self._second.mul_(b2).addcmul_(g, g, value=1 - b2)
-        scale = (self._second / (1 - b2**self.n_steps)).sqrt_().add_(1e-8)
         self.weights.mul_(1 - rate * self.weight_decay)
-        self.weights.sub_((self._first / scale).mul_(rate / (1 - b1**self.n_steps)))
+        self.weights.sub_(self._direction().mul_(rate))
+
+    def _direction(self) -> Tensor:
+        """Return how far the weights move at a rate of one."""
+        b1, b2 = self.betas
+        scale = (self._second / (1 - b2**self.n_steps)).sqrt_().add_(1e-8)
+        return (self._first / scale).div_(1 - b1**self.n_steps)

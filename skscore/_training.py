@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from skscore._adamw import AdamW
 from skscore._autodiff import ScoreFn
+from skscore._muon import Muon, has_convolutions
 from skscore.exceptions import DivergenceError
 from skscore.objectives import exact
 
@@ -123,7 +124,8 @@ class _Run:
         self.x_held_out = None if x_held_out is None else self._blurred(x_held_out)
         self.history = history
         k = x.shape[0] if x.dim() == 3 else 1
-        self.optimiser = AdamW(model, weight_decay=plan.weight_decay, n_members=k)
+        rule = Muon if has_convolutions(model) else AdamW
+        self.optimiser = rule(model, weight_decay=plan.weight_decay, n_members=k)
         self.average = self.optimiser.weights.clone()
         self.best = self.average.clone()
         self.start = self.average.clone()

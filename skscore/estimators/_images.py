@@ -20,6 +20,7 @@ from skscore.objectives import denoising
 
 WIDTHS = (48, 96)  # channels at each resolution
 CENTER, SPREAD = 2.0, 1.2  # of the noise levels in training, in deviations, and of their log
+UNIFORM = 0.1  # share of the rows that is spread over all levels below
 MARGIN = 0.25  # share of the range by which pixels may leave it, beside six times the noise
 
 
@@ -78,7 +79,7 @@ class ImageEstimator(ManyLevelEstimator):
     # Sizes of the work --------------------------------------------------------------------------
 
     _batch = _ForImages(16)
-    _steps = _ForImages(5000)
+    _steps = _ForImages(6500)
     _shared = _ForImages(1)
     _judged = _ForImages(256)
     _most_held_out = _ForImages(256)
@@ -150,7 +151,7 @@ class ImageEstimator(ManyLevelEstimator):
     def _law(self, high: float, low: float, U: Array) -> Levels:
         if not self._images:
             return super()._law(high, low, U)
-        return LogNormal(high, low, CENTER * float(np.sqrt(np.mean(U**2))), SPREAD)
+        return LogNormal(high, low, CENTER * float(np.sqrt(np.mean(U**2))), SPREAD, UNIFORM)
 
     def _loss(self, levels: Levels) -> Callable[..., Tensor]:
         if self._images and isinstance(levels, OneLevel):

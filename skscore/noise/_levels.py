@@ -108,6 +108,9 @@ class LogUniform(_Range):
 class LogNormal(_Range):
     """Every level between two, normal in its logarithm (Karras et al. 2022, table 1), cut there.
 
+    A share of the rows is uniform in the logarithm below the center instead, since a normal law
+    all but leaves out the lowest levels, which clean the flat parts of an image.
+
     Parameters
     ----------
     high, low : float
@@ -116,6 +119,8 @@ class LogNormal(_Range):
         Median of the law that is cut.
     spread : float
         Standard deviation of the logarithm.
+    uniform : float, default=0.0
+        Share of the rows that is log-uniform between `low` and `center`.
 
     Examples
     --------
@@ -129,6 +134,7 @@ class LogNormal(_Range):
 
     center: float
     spread: float
+    uniform: float = 0.0
 
     def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return a level for each row.
@@ -145,11 +151,16 @@ class LogNormal(_Range):
         Tensor of shape (..., n, 1)
             The levels.
         """
-        u = _stratified(x, generator).to(torch.float64)
+        share = (_stratified(x, generator).to(torch.float64) - self.uniform) / (1 - self.uniform)
+        u = share.clamp_min(0)
         ends = (math.log(s / self.center) / self.spread for s in (self.low, self.high))
         first, last = (torch.special.ndtr(torch.tensor(z, dtype=torch.float64)) for z in ends)
         z = torch.special.ndtri(first.to(u) + (last - first).to(u) * u)
         sigma = self.center * torch.exp(self.spread * z)
+        if self.uniform:
+            below = 1 + share * (1 - self.uniform) / self.uniform  # in [0, 1) where it is uniform
+            spaced = self.low * (max(self.center, self.low) / self.low) ** below
+            sigma = torch.where(share < 0, spaced, sigma)
         return sigma.clamp(self.low, self.high).to(x.dtype)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from skscore.noise import Ladder, LogNormal, LogUniform, geometric_grid, rho_grid
+from skscore.noise import Ladder, LogNormal, LogUniform, _levels, geometric_grid, rho_grid
 
 HIGH, LOW = 20.0, 0.05
 N = 40
@@ -61,16 +61,38 @@ def test_a_batch_has_one_level_in_each_stratum(members):
 def test_the_logs_of_the_levels_are_normal_between_the_ends(center, spread):
     """One level in each stratum of the law that is cut at the ends."""
 
-    def strata(levels, law):
-        z = (levels.draw(rows(N, 2), stream()).squeeze(-1).numpy() / center).clip(1e-300)
-        u = law.cdf(np.log(z))
-        return sorted(np.floor(u * N).astype(int).clip(0, N - 1))
+    law = LogNormal(HIGH, LOW, center, spread)
 
-    ends = (math.log(end / center) / spread for end in (LOW, HIGH))
-    law = stats.truncnorm(*ends, scale=spread)
-    assert strata(LogNormal(HIGH, LOW, center, spread), law) == list(range(N))
-    assert strata(LogNormal(HIGH, LOW, 1.1 * center, spread), law) != list(range(N))
-    assert strata(LogNormal(HIGH, LOW, center, 1.1 * spread), law) != list(range(N))
+    def strata(center, spread):
+        levels = LogNormal(HIGH, LOW, center, spread)
+        return strata_of(levels.draw(rows(N, 2), stream()).squeeze(-1), law)
+
+    assert strata(center, spread) == list(range(N))
+    assert strata(1.1 * center, spread) != list(range(N))
+    assert strata(center, 1.1 * spread) != list(range(N))
+
+
+@pytest.mark.parametrize("part", [0.25, 0.5])
+def test_a_share_of_the_rows_is_spread_over_all_levels_below_the_center(part):
+    levels, n = LogNormal(HIGH, LOW, 1.0, 2.0, uniform=part), int(part * N)
+    sigma = levels.draw(rows(N, 2), stream()).squeeze(-1)
+    alone = LogNormal(HIGH, LOW, 1.0, 2.0)
+    assert strata_of(sigma, alone) != list(range(N))
+    # The levels of a batch are in the order of its strata once they are drawn in turn.
+    u = _levels._stratified(rows(N, 2), stream()).squeeze(-1)
+    below, rest = sigma[u < part], sigma[u >= part]
+    assert len(below) == n
+    spread = torch.log(below / LOW) / math.log(1.0 / LOW)
+    assert torch.equal((spread * n).floor().long().sort().values, torch.arange(n))
+    assert strata_of(rest, alone) == list(range(N - n))
+
+
+def strata_of(sigma, levels):
+    """Return which of n equal parts of the cut normal law each of n levels is in, sorted."""
+    ends = (math.log(end / levels.center) / levels.spread for end in (LOW, HIGH))
+    law = stats.truncnorm(*ends, scale=levels.spread)
+    u = law.cdf(np.log(sigma.numpy() / levels.center))
+    return sorted(np.floor(u * len(sigma)).astype(int).clip(0, len(sigma) - 1))
 
 
 def mean_z(levels, n=8, draws=2000):
@@ -94,7 +116,14 @@ def test_members_draw_their_own_levels():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
-    "levels", [LogUniform(HIGH, LOW), LogNormal(HIGH, LOW, 1.0, 2.0), Ladder([HIGH, 1.0, LOW])]
+    "levels",
+    [
+        LogUniform(HIGH, LOW),
+        LogNormal(HIGH, LOW, 1.0, 2.0),
+        LogNormal(HIGH, LOW, 1.0, 2.0, uniform=0.3),
+        LogNormal(HIGH, LOW, LOW / 2, 2.0, uniform=0.3),
+        Ladder([HIGH, 1.0, LOW]),
+    ],
 )
 def test_levels_are_in_range_seeded_and_of_the_rows_dtype(levels, dtype):
     x = rows(5000, 2, dtype=dtype)

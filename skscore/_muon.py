@@ -1,0 +1,65 @@
+"""Muon (Jordan et al. 2024): the weights of convolutions move along their orthogonalised momentum.
+
+Each convolution is a matrix, channels out x (channels in x its window), and all its directions
+move equally far, those of small gradients too. The rest of a module moves as AdamW moves it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skscore._adamw import AdamW
+
+N_ITERATIONS = 5  # of the orthogonalisation
+QUINTIC = 3.4445, -4.7750, 2.0315  # its polynomial: singular values of (0, 1] come near 1
+LENGTH = 0.1  # of a step, root mean square of its entries, where AdamW's are nearly 1
+
+
+def orthogonal(M: Tensor) -> Tensor:
+    """Return about ``U V'`` of ``M = U S V'``, by Newton-Schulz steps on ``M M'``.
+
+    Parameters
+    ----------
+    M : Tensor of shape (p, q)
+        Any matrix.
+
+    Returns
+    -------
+    Tensor of shape (p, q)
+        Its singular values are between 0.6 and 1.3, unless those of M were a thousand times
+        smaller than its largest.
+    """
+    a, b, c = QUINTIC
+    wide = M if M.shape[0] <= M.shape[1] else M.T
+    X = wide / (torch.linalg.matrix_norm(wide) + 1e-30)
+    for _ in range(N_ITERATIONS):
+        S = X @ X.T
+        X = torch.addmm(X, torch.addmm(S, S, S, beta=b, alpha=c), X, beta=a)
+    return X if wide is M else X.T
+
+
+def has_convolutions(module: nn.Module) -> bool:
+    """Tell whether a module trains weights (channels out, channels in, height, width)."""
+    return any(p.dim() == 4 for p in module.parameters() if p.requires_grad)
+
+
+class Muon(AdamW):
+    """Optimiser that owns the parameters of a module, which has convolutions; as AdamW."""
+
+    def __init__(self, module: nn.Module, **options):
+        super().__init__(module, **options)
+        self._convolutions = []
+        start = 0
+        for p in (p for p in module.parameters() if p.requires_grad):
+            if p.dim() == 4:
+                self._convolutions.append((slice(start, start + p.numel()), len(p)))
+            start += p.numel()
+
+    def _direction(self) -> Tensor:
+        direction = super()._direction()
+        flat, momentum = direction.view(-1), self._first.view(-1)
+        for span, n_rows in self._convolutions:
+            M = orthogonal(momentum[span].view(n_rows, -1))
+            flat[span] = LENGTH * max(M.shape) ** 0.5 * M.flatten()
+        return direction
