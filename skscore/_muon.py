@@ -17,7 +17,10 @@ LENGTH = 0.1  # of a step, root mean square of its entries, where AdamW's are ne
 
 
 def orthogonal(M: Tensor) -> Tensor:
-    """Return about ``U V'`` of ``M = U S V'``, by Newton-Schulz steps on ``M M'``.
+    """Return about ``U V'`` of ``M = U S V'``, by Newton-Schulz steps.
+
+    They are taken on the square matrix ``M M'``, with which all their factors commute: only the
+    product that makes it and one at the end are as large as M.
 
     Parameters
     ----------
@@ -33,9 +36,13 @@ def orthogonal(M: Tensor) -> Tensor:
     a, b, c = QUINTIC
     wide = M if M.shape[0] <= M.shape[1] else M.T
     X = wide / (torch.linalg.matrix_norm(wide) + 1e-30)
+    S = X @ X.T
+    eye = torch.eye(len(S), dtype=S.dtype, device=S.device)
+    factor = eye
     for _ in range(N_ITERATIONS):
-        S = X @ X.T
-        X = torch.addmm(X, torch.addmm(S, S, S, beta=b, alpha=c), X, beta=a)
+        P = a * eye + b * S + c * (S @ S)
+        factor, S = P @ factor, P @ S @ P
+    X = factor @ X
     return X if wide is M else X.T
 
 

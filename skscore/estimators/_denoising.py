@@ -65,7 +65,7 @@ class DenoisingScoreEstimator(ImageEstimator):
         ten rows to a column), scaled column by column, or only centred.
     max_iter : int or "auto", default="auto"
         Passes over the training rows; "auto" is as many as make 4,500 steps, at one noise
-        level 2,500, and for images 5,000.
+        level 2,500, and for images 6,500.
     batch_size : int or "auto", default="auto"
         Rows to a step, each with two opposite draws of noise; "auto" is 128, for images 16, or
         all of them where there are fewer.
@@ -76,9 +76,10 @@ class DenoisingScoreEstimator(ImageEstimator):
         Whether the rate falls: at a plateau of the held-out objective, and linearly over the last
         30 % of the steps.
     learning_rate_init : float or "auto", default="auto"
-        Rate of AdamW at its height; "auto" is 0.006, and 0.005 for images.
+        Rate of AdamW at its height; "auto" is 0.006, and 0.005 for images. The weights of
+        convolutions move by Muon (Jordan et al. 2024) at this rate.
     weight_decay : float, default=0.1
-        Decoupled weight decay of AdamW.
+        Decoupled weight decay of both.
     average : bool, default=True
         Whether the weights are averaged over the last 200 steps, with exponential weights.
     early_stopping : bool, default=True
