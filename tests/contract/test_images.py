@@ -182,7 +182,7 @@ def test_what_is_given_and_no_number_is_refused_by_name():
 
 def test_training_finds_the_columns():
     """After some training a sample is one bright column: a Gaussian's samples are not."""
-    est = small(max_iter=60, hidden_layer_sizes=(16, 16), learning_rate_init=5e-3).fit(images())
+    est = small(max_iter=25, hidden_layer_sizes=(16, 16)).fit(images())
     S = est.sample(100, random_state=0, n_steps=30).reshape(-1, 4, 6)
 
     def share_of_columns(rows):
