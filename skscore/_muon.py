@@ -13,6 +13,7 @@ from skscore._adamw import AdamW
 
 N_ITERATIONS = 5  # of the orthogonalisation
 QUINTIC = 3.4445, -4.7750, 2.0315  # its polynomial: singular values of (0, 1] come near 1
+SMALL = 1e-7  # norm below which a momentum counts as none: what has no gradient comes to rest
 LENGTH = 0.1  # of a step, root mean square of its entries, where AdamW's are nearly 1
 
 
@@ -30,12 +31,12 @@ def orthogonal(M: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (p, q)
-        Its singular values are between 0.6 and 1.3, unless those of M were a thousand times
-        smaller than its largest.
+        Its singular values are between 0.6 and 1.3 where those of M are at least a hundredth of the
+        norm of M, and smaller below; nearly zero where that norm is far below ``SMALL``.
     """
     a, b, c = QUINTIC
     wide = M if M.shape[0] <= M.shape[1] else M.T
-    X = wide / (torch.linalg.matrix_norm(wide) + 1e-30)
+    X = wide / (torch.linalg.matrix_norm(wide) + SMALL)
     S = X @ X.T
     eye = torch.eye(len(S), dtype=S.dtype, device=S.device)
     factor = eye

@@ -120,7 +120,7 @@ class LogNormal(_Range):
     spread : float
         Standard deviation of the logarithm.
     uniform : float, default=0.0
-        Share of the rows that is log-uniform between `low` and `center`.
+        Share of the rows, below 1, that is log-uniform between `low` and `center`.
 
     Examples
     --------

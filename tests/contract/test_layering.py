@@ -21,16 +21,7 @@ LAYERS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
 SHELLS = {"estimators", "kernel", "compose", "latent", "io", "_chains", "_descents"}
-TORCH = {
-    "_autodiff",
-    "_integrate",
-    "_adamw",
-    "_muon",
-    "_linear",
-    "_model",
-    "_denoiser",
-    "_training",
-}
+TORCH = {"_autodiff", "_integrate", "_adamw", "_muon", "_linear", "_model", "_denoiser"}
 TORCH |= {"_training", "noise", "networks", "objectives", "samplers", "density"}
 NO_TORCH = {"datasets", "metrics", "exceptions", "_affine", "_validation", "_base", "_callbacks"}
 NUMPY = {"numpy", "scipy", "sklearn", "pandas"}

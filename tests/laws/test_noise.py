@@ -78,7 +78,7 @@ def test_a_share_of_the_rows_is_spread_over_all_levels_below_the_center(part):
     sigma = levels.draw(rows(N, 2), stream()).squeeze(-1)
     alone = LogNormal(HIGH, LOW, 1.0, 2.0)
     assert strata_of(sigma, alone) != list(range(N))
-    # The levels of a batch are in the order of its strata once they are drawn in turn.
+    # The strata that the same stream draws tell which rows are of the uniform part.
     u = _levels._stratified(rows(N, 2), stream()).squeeze(-1)
     below, rest = sigma[u < part], sigma[u >= part]
     assert len(below) == n
