@@ -14,7 +14,7 @@ Run it as a script with ``--quick`` for one seed instead of three; pictures go t
 """
 
 # %%
-# The settings: ``--quick`` takes two minutes on two cores, the whole about five.
+# The settings: ``--quick`` took three and a half minutes on two slow cores, the whole more.
 import argparse
 import time
 from itertools import pairwise
