@@ -5,9 +5,9 @@ the estimator is ours, None for others.
 
 The others are used as their documentation does it, on standardised columns: torchebm's network for
 tabular data, its README's batch, rate and 3,000 steps, by flow matching and by noise prediction;
-azula's README, which leaves the network and the number of steps to the user (here three layers of
-256 and 8,000 steps of 256 rows); sbi's NPSE, which needs a context and gets a constant one, until
-its own rule stops it.
+azula's README, which leaves the network and the training to the user (here our network with three
+layers of 256, and torchebm's batch, rate and steps); sbi's NPSE, which needs a context and gets a
+constant one, until its own rule stops it.
 """
 
 import os
@@ -16,14 +16,13 @@ import warnings
 from contextlib import chdir
 from functools import partial
 from importlib.util import find_spec
-from itertools import pairwise
 
 import torch
 
 from skscore import DenoisingScoreEstimator
+from skscore.networks import NoiseConditionalMLP
 
-BATCH, RATE = 256, 1e-3
-STEPS = {"torchebm": 3_000, "azula": 8_000}
+BATCH, RATE, STEPS = 256, 1e-3, 3_000
 QUICK_STEPS, QUICK_EPOCHS = 20, 5
 
 
@@ -66,7 +65,7 @@ def torchebm_flow(rows, quick):
     d = rows.shape[1]
     field = TimeConditionedMLP(in_dim=d)
     loss = FlowMatchingLoss(model=field, interpolant="linear")
-    minimise(loss, field.parameters(), rows, QUICK_STEPS if quick else STEPS["torchebm"])
+    minimise(loss, field.parameters(), rows, QUICK_STEPS if quick else STEPS)
     sampler = FlowSampler(model=field, interpolant="linear", integrator="heun")
     return lambda n: sampler.sample(x=torch.randn(n, d), n_steps=50)
 
@@ -84,26 +83,23 @@ def torchebm_diffusion(rows, quick):
         blurred, _ = interpolant.interpolate(noise, x, t)
         return (field(blurred, t) - noise).square().mean()
 
-    minimise(loss, field.parameters(), rows, QUICK_STEPS if quick else STEPS["torchebm"])
+    minimise(loss, field.parameters(), rows, QUICK_STEPS if quick else STEPS)
     sampler = FlowSampler(model=field, mode="sde", interpolant="vp", prediction="noise")
     return lambda n: sampler.sample(x=torch.randn(n, d), n_steps=20 if quick else 250)
 
 
 class Backbone(torch.nn.Module):
-    """A network of (x, t), which azula leaves to the user."""
+    """A network of rows and log noise levels, which azula leaves to the user: ours."""
 
-    def __init__(self, n_features, width=256, n_frequencies=16):
+    def __init__(self, n_features):
         super().__init__()
-        self.frequencies = torch.arange(1, n_frequencies + 1) / 4  # of log sigma, within +-7
-        sizes = [n_features + 2 * n_frequencies, width, width, width]
-        layers = []
-        for n_in, n_out in pairwise(sizes):
-            layers += [torch.nn.Linear(n_in, n_out), torch.nn.SiLU()]
-        self.net = torch.nn.Sequential(*layers, torch.nn.Linear(width, n_features))
+        stream = torch.Generator().manual_seed(torch.randint(2**31, ()).item())
+        self.net = NoiseConditionalMLP(
+            n_features, n_features, generator=stream, hidden_layer_sizes=(256, 256, 256)
+        )
 
     def forward(self, x, t):
-        phase = t.expand(len(x))[:, None] * self.frequencies
-        return self.net(torch.cat([x, phase.sin(), phase.cos()], dim=1))
+        return self.net(x, t.expand(len(x))[:, None])
 
 
 def azula(rows, quick):
@@ -117,7 +113,7 @@ def azula(rows, quick):
         lambda x: denoiser.loss(x, torch.rand(len(x))),
         denoiser.parameters(),
         rows,
-        QUICK_STEPS if quick else STEPS["azula"],
+        QUICK_STEPS if quick else STEPS,
     )
     sampler = DDPMSampler(denoiser.eval(), steps=20 if quick else 1_000, silent=True)
     return lambda n: sampler(sampler.init((n, d)))

@@ -64,6 +64,46 @@ def unfold(rows: Tensor, m: int) -> Tensor:
     return rows.unflatten(-2, (m, -1)).movedim(-3, 0)
 
 
+def value_and_curvature(score: ScoreFn, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``s(x)`` (n, d) and ``w' J v`` (m, n), for directions v and w (m, n, d).
+
+    A field without a closed form costs one pass forward, and one in reverse to each direction.
+    """
+    closed_form = getattr(score, "value_and_curvature", None)
+    if closed_form is not None:
+        return closed_form(x, v, w)
+    if not hasattr(score, "value_and_jvp"):
+        return _curvature_by_reverses(score, x, v, w)
+    block, s, parts = _tangents_at_once(score, x), x, []
+    for first, second in zip(v.split(block), w.split(block), strict=True):
+        s, jv = value_and_jvp(score, x, first)
+        parts.append((second * jv).sum(dim=-1))
+    return s, torch.cat(parts)
+
+
+def _curvature_by_reverses(
+    score: ScoreFn, x: Tensor, v: Tensor, w: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return ``s`` and ``(J' w) . v``."""
+    training = torch.is_grad_enabled()
+    with torch.enable_grad():
+        rows = x if x.requires_grad else x.detach().requires_grad_()
+        s = score(rows)
+        if not s.requires_grad:  # the field is constant
+            return s, torch.zeros_like(v[..., 0])
+        found = []
+        for along, weights in zip(v, w, strict=True):
+            (jw,) = torch.autograd.grad(
+                (s * weights).sum(),
+                rows,
+                create_graph=training,
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            found.append((jw * along).sum(dim=-1))
+    return (s if training else s.detach()), torch.stack(found)
+
+
 def value_and_products(
     score: ScoreFn, x: Tensor, v: Tensor, w: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,10 +143,9 @@ def divergence_by_tangents(
 ) -> tuple[Tensor, Tensor]:
     """Return ``s(x)`` and ``tr(A J) = sum_k (A e_k)' J e_k``, in blocks of k that fit in memory."""
     *leading, d = x.shape
-    n = math.prod(leading)
     eye = torch.eye(d, dtype=x.dtype, device=x.device)
     A = eye if metric is None else metric
-    block = max(1, TANGENT_BYTES // max(1, n * floats_per_row(score, d) * x.element_size()))
+    block = _tangents_at_once(score, x)
     s, divergence = x, x.new_zeros(leading)
     for start in range(0, d, block):
         k = slice(start, start + block)
@@ -123,12 +162,17 @@ def divergence_by_probes(
     An unbiased estimate of the trace (Hutchinson 1989); all rows have the same directions, so that
     a row's value does not depend on the others.
     """
-    total = x.new_zeros(x.shape[:-1])
-    s = x
-    for v in directions:
-        s, jv = value_and_jvp(score, x, v.expand(1, *x.shape))
-        total = total + (jv[0] * (v if metric is None else v @ metric)).sum(dim=-1)
-    return s, total / len(directions)
+    weights = directions if metric is None else directions @ metric
+    v, w = (rows.unsqueeze(1).expand(-1, *x.shape) for rows in (directions, weights))
+    s, curvature = value_and_curvature(score, x, v, w)
+    return s, curvature.mean(dim=0)
+
+
+def _tangents_at_once(score: ScoreFn, x: Tensor) -> int:
+    """Return how many directions to a row fit in memory."""
+    *leading, d = x.shape
+    floats = math.prod(leading) * floats_per_row(score, d)
+    return max(1, TANGENT_BYTES // max(1, floats * x.element_size()))
 
 
 def floats_per_row(score: ScoreFn, n_features: int) -> int:

@@ -14,6 +14,7 @@ from skscore._autodiff import (
     fold,
     repeat_rows,
     unfold,
+    value_and_curvature,
     value_and_divergence,
     value_and_jvp,
     value_and_products,
@@ -100,6 +101,11 @@ class ScoreModel(nn.Module):
         """Return ``s`` and ``J v``."""
         r, jv = value_and_jvp(self.residual, x, v)
         return self.skip(x) + r, jv - times(v, self.precision)
+
+    def value_and_curvature(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``s`` and ``w' J v``."""
+        r, curvature = value_and_curvature(self.residual, x, v, w)
+        return self.skip(x) + r, curvature - (w * times(v, self.precision)).sum(dim=-1)
 
     def value_and_products(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return ``s``, ``J v``, and ``J' w`` for w at the first rows."""

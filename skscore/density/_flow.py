@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from skscore._autodiff import ScoreFn, value_and_divergence, value_and_jvp
+from skscore._autodiff import ScoreFn, value_and_curvature, value_and_divergence
 from skscore._integrate import solve
 
 Velocity = Callable[[float], ScoreFn]  # the velocity at a level
@@ -118,8 +118,8 @@ def flow_log_density(
         if directions is None:
             v, trace = value_and_divergence(field, y[:, :d])
             return torch.cat([v, trace[:, None]], dim=1)
-        v, jv = value_and_jvp(field, y[:, :d], directions)
-        return torch.cat([v, (directions * jv).sum(dim=-1).T], dim=1)
+        v, traces = value_and_curvature(field, y[:, :d], directions, directions)
+        return torch.cat([v, traces.T], dim=1)
 
     y = solve(rate, torch.cat([w, w.new_zeros(len(w), n_traces)], dim=1), taus, scheme)
     end = -0.5 * (y[:, :d] ** 2 + math.log(2 * math.pi)).sum(dim=1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skscore._autodiff import value_and_jvp
-from skscore._linear import times
+from skscore._autodiff import value_and_curvature, value_and_jvp
+from skscore._linear import times, transposed
 
 
 class Conjugate(nn.Module):
@@ -40,6 +40,12 @@ class Conjugate(nn.Module):
         inside = times(x, self.inside), times(v, self.inside)
         s, jv = value_and_jvp(self.field, *inside)
         return times(s, self.outside), times(jv, self.outside)
+
+    def value_and_curvature(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the value and ``w' J v``."""
+        inside = times(x, self.inside), times(v, self.inside)
+        s, curvature = value_and_curvature(self.field, *inside, times(w, transposed(self.outside)))
+        return times(s, self.outside), curvature
 
 
 class Gated(nn.Module):

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from skscore._autodiff import floats_per_row as floats_of
-from skscore._autodiff import value_and_divergence, value_and_jvp, value_and_products
+from skscore._autodiff import (
+    value_and_curvature,
+    value_and_divergence,
+    value_and_jvp,
+    value_and_products,
+)
 from skscore.networks._conjugate import bind, conjugate
 from skscore.networks._mlp import MLP, Layer, LayeredNetwork
 from skscore.networks._noise_conditional import (
@@ -123,6 +128,15 @@ class Ensemble(nn.Module):
             return value_and_jvp(self.stack, rows, v)
         s, jv = value_and_jvp(self.stack, rows, v.unsqueeze(1).expand(-1, len(self), -1, -1))
         return s.mean(dim=0), jv.mean(dim=1)
+
+    def value_and_curvature(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``s`` and ``w' J v``."""
+        rows, shared = self._each(x)
+        if not shared:
+            return value_and_curvature(self.stack, rows, v, w)
+        v, w = (each.unsqueeze(1).expand(-1, len(self), -1, -1) for each in (v, w))
+        s, curvature = value_and_curvature(self.stack, rows, v, w)
+        return s.mean(dim=0), curvature.mean(dim=1)
 
     def value_and_products(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return ``s``, ``J v``, and ``J' w`` for w at the first rows."""

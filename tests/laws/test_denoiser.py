@@ -14,7 +14,12 @@ import torch
 from scipy.linalg import sqrtm
 from torch import nn
 
-from skscore._autodiff import value_and_divergence, value_and_jvp, value_and_products
+from skscore._autodiff import (
+    value_and_curvature,
+    value_and_divergence,
+    value_and_jvp,
+    value_and_products,
+)
 from skscore._denoiser import FINE, Denoiser
 from skscore._model import ScoreModel
 from skscore.networks import (
@@ -414,6 +419,9 @@ def test_conjugates_and_bound_networks(name, woken):
         s, jv = value_and_jvp(field, x, v)
         torch.testing.assert_close(s, there, **TIGHT)
         torch.testing.assert_close(jv, value_and_jvp(wrapped, x, v)[1], **TIGHT)
+        s, curvature = value_and_curvature(field, x, v, v.flip(0))
+        torch.testing.assert_close(s, there, **TIGHT)
+        torch.testing.assert_close(curvature, (v.flip(0) * jv).sum(dim=-1), **TIGHT)
     assert (conjugate(bound, outside, inside)(x) - there).abs().max() > 1e-3
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from skscore._autodiff import (
     floats_per_row,
     unit_directions,
+    value_and_curvature,
     value_and_divergence,
     value_and_jvp,
     value_and_products,
@@ -67,7 +68,9 @@ def products(score, x, v, w, metric):
     s, jv = value_and_jvp(score, x, v)
     z, divergence = value_and_divergence(score, x, metric)
     y, jv_too, jw = value_and_products(score, x, v, w)
-    return [score(x), s, z, y, jv.movedim(0, -2), jv_too.movedim(0, -2), divergence, jw]
+    r, curvature = value_and_curvature(score, x, v, v.flip(0))
+    rows_first = [jv.movedim(0, -2), jv_too.movedim(0, -2), curvature.movedim(0, -1)]
+    return [score(x), s, z, y, r, *rows_first, divergence, jw]
 
 
 @either

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from skscore._autodiff import value_and_divergence, value_and_jvp
+from skscore._autodiff import value_and_curvature, value_and_divergence, value_and_jvp
 from skscore._model import GradientField, ScoreModel
 from skscore.networks import MLP, NETWORKS
 
@@ -102,12 +102,14 @@ def test_derivatives_equal_autograd(network, energy, grad, x, woken, jacobian):
     with torch.set_grad_enabled(grad):
         s, jv = value_and_jvp(model, x, v)
         pairs = [value_and_divergence(model, x, metric) for metric in (None, A)]
+        r, curvature = value_and_curvature(model, x, v, v.flip(0))
+    torch.testing.assert_close(curvature, torch.einsum("mni,nij,mnj->mn", v.flip(0), J, v), **TIGHT)
     torch.testing.assert_close(jv, torch.einsum("nij,mnj->mni", J, v), **TIGHT)
     torch.testing.assert_close(pairs[0][1], torch.einsum("nii->n", J), **TIGHT)
     torch.testing.assert_close(pairs[1][1], torch.einsum("nij,ji->n", J, A), **TIGHT)
-    for tensor in (s, jv, *(t for pair in pairs for t in pair)):
+    for tensor in (s, jv, r, curvature, *(t for pair in pairs for t in pair)):
         assert tensor.requires_grad == grad
-    for value in (s, *(pair[0] for pair in pairs)):
+    for value in (s, r, *(pair[0] for pair in pairs)):
         torch.testing.assert_close(value, model(x), **TIGHT)
 
 

@@ -8,6 +8,7 @@ import torch
 from skscore._autodiff import (
     divergence_by_probes,
     floats_per_row,
+    value_and_curvature,
     value_and_divergence,
     value_and_jvp,
 )
@@ -126,6 +127,31 @@ def test_all_signs_as_probes_give_the_trace():
     torch.testing.assert_close(value, s, **TIGHT)
     torch.testing.assert_close(estimate, exact, rtol=1e-9, atol=1e-9)
     assert (divergence_by_probes(field, x, v[1:], A)[1] - exact).abs().min() > 1e-6
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["evaluating", "training"])
+def test_probes_take_one_pass_forward(graph):
+    design = DESIGNS["one channel"]
+    network, x = awake(design).requires_grad_(graph), rows_of(design)[0]
+    field, v, w = Bound(network, draw(1)), draw(5, *x.shape, seed=3), draw(5, *x.shape, seed=4)
+    jv = torch.cat([value_and_jvp(field, x, each[None])[1] for each in v])
+    passes = []
+    network.register_forward_hook(lambda *_: passes.append(1))
+    with torch.set_grad_enabled(graph):
+        s, curvature = value_and_curvature(field, x, v, w)
+    assert len(passes) == 1
+    assert s.requires_grad == curvature.requires_grad == graph
+    torch.testing.assert_close(s, field(x), **TIGHT)
+    torch.testing.assert_close(curvature, (w * jv).sum(dim=-1), **TIGHT)
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["evaluating", "training"])
+def test_the_curvature_of_a_constant_field_is_zero(graph):
+    x, v = draw(3, 4), draw(2, 3, 4, seed=3)
+    with torch.set_grad_enabled(graph):
+        s, curvature = value_and_curvature(torch.ones_like, x, v, v)
+    assert torch.equal(s, torch.ones_like(x))
+    assert torch.equal(curvature, torch.zeros_like(v[..., 0]))
 
 
 def test_an_image_of_another_size_is_refused():
