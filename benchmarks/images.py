@@ -220,7 +220,7 @@ def model_of(task, args):
     if not path.exists():
         side = 8 if task == "digits" else 28
         est = DenoisingScoreEstimator(
-            network="unet", image_shape=(1, side, side), random_state=SEED, verbose=10
+            network="unet", image_shape=(1, side, side), random_state=SEED, verbose=1
         )
         X = rows_of(task)[0]
         if args.quick:

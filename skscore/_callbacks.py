@@ -1,4 +1,4 @@
-"""scikit-learn's callbacks (progress bars and the like), where this scikit-learn has them."""
+"""What is shown while a fit goes on: lines, and scikit-learn's callbacks where it has them."""
 
 from __future__ import annotations
 
@@ -33,3 +33,10 @@ def epochs_of(estimator, n_epochs: int) -> Iterator[Callable[[], bool]]:
 
     yield report
     root.call_on_fit_task_end(estimator=estimator)
+
+
+def print_epoch(epoch: int, n_epochs: int, verbose: int, text: str) -> None:
+    """Print what an epoch, counted from 0, has brought: ten times `verbose` in all, if so many."""
+    n_lines = min(10 * int(verbose), n_epochs)
+    if (epoch + 1) * n_lines // n_epochs > epoch * n_lines // n_epochs:
+        print(f"Epoch {epoch + 1}/{n_epochs}, {text}", flush=True)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from skscore import _torch
 from skscore._affine import STANDARDIZE, AffineMap, Moments
 from skscore._base import KEPT_ROWS, Array, Spread
-from skscore._callbacks import CallbackSupportMixin, epochs_of
+from skscore._callbacks import CallbackSupportMixin, epochs_of, print_epoch
 from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
 from skscore._training import History, Plan, fit_score, held_out_objective
@@ -268,7 +268,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         with epochs_of(self, n_epochs) as report:
 
             def on_epoch(epoch: int, so_far: History) -> bool:
-                self._print(epoch, so_far)
+                self._print(epoch, n_epochs, so_far)
                 return report()
 
             try:
@@ -287,7 +287,6 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                 return history, failure
         return history, None
 
-    def _print(self, epoch: int, history: History) -> None:
-        if self.verbose and (epoch + 1) % max(1, 10 // self.verbose) == 0:
-            held_out = f", held-out score {-history.held_out[-1]:.5f}" if history.held_out else ""
-            print(f"Epoch {epoch + 1}, loss {history.loss[-1]:.5f}{held_out}", flush=True)
+    def _print(self, epoch: int, n_epochs: int, history: History) -> None:
+        held_out = f", held-out score {-history.held_out[-1]:.5f}" if history.held_out else ""
+        print_epoch(epoch, n_epochs, self.verbose, f"loss {history.loss[-1]:.5f}{held_out}")

@@ -108,7 +108,7 @@ class DenoisingScoreEstimator(ImageEstimator):
     random_state : int, RandomState instance or None, default=None
         Seeds the held-out rows, the initial weights, the batches and whatever the objective draws.
     verbose : int, default=0
-        Print a line every ten epochs (1) or more often (up to 10).
+        Lines printed while it fits, in tens; one to an epoch at most.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ from sklearn.utils.validation import validate_data
 
 from skscore import _torch
 from skscore._base import columns_kept
-from skscore._callbacks import CallbackSupportMixin, epochs_of, with_callbacks
+from skscore._callbacks import CallbackSupportMixin, epochs_of, print_epoch, with_callbacks
 from skscore._validation import (
     Check,
     auto_or,
@@ -178,8 +178,7 @@ class BaseVAE(
         with epochs_of(self, plan.n_epochs) as report:
 
             def on_epoch(epoch: int, so_far: History) -> bool:
-                if self.verbose and (epoch + 1) % max(1, 10 // self.verbose) == 0:
-                    print(f"Epoch {epoch + 1}, loss {so_far.loss[-1]:.5f}", flush=True)
+                print_epoch(epoch, plan.n_epochs, self.verbose, f"loss {so_far.loss[-1]:.5f}")
                 return report()
 
             stream = _torch.generator(seed, device)

@@ -61,7 +61,7 @@ class ImplicitVAE(BaseVAE):
         Seeds the weights, the batches and the noise of a fit. With an int two fits are equal, and
         no global stream is touched.
     verbose : int, default=0
-        Prints every tenth epoch at 1, and every epoch from 10 on.
+        Lines printed while it fits, in tens; one to an epoch at most.
 
     Attributes
     ----------

@@ -114,13 +114,17 @@ def test_a_progress_bar_over_a_search(callback, capsys, monkeypatch):
     )
 
 
-@pytest.mark.parametrize(("verbose", "n_lines"), [(0, 0), (1, 2), (5, 10), (10, 20), (99, 20)])
-def test_verbose_prints_lines(verbose, n_lines, capsys):
-    fitted = SlicedScoreEstimator(**SMALL | {"max_iter": 20, "verbose": verbose}).fit(X)
+@pytest.mark.parametrize(
+    ("verbose", "n_epochs", "n_lines"),
+    [(0, 20, 0), (1, 20, 10), (1, 3, 3), (1, 25, 10), (2, 25, 20), (99, 20, 20)],
+)
+def test_verbose_prints_lines(verbose, n_epochs, n_lines, capsys):
+    fitted = SlicedScoreEstimator(**SMALL | {"max_iter": n_epochs, "verbose": verbose}).fit(X)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == n_lines
     if lines:
-        assert lines[-1].startswith(f"Epoch 20, loss {fitted.loss_curve_[-1]:.5f}")
+        last = f"Epoch {n_epochs}/{n_epochs}, loss {fitted.loss_curve_[-1]:.5f}"
+        assert lines[-1].startswith(last)
         assert lines[-1].endswith(f"held-out score {fitted.validation_scores_[-1]:.5f}")
 
 
