@@ -1,7 +1,8 @@
 """A U-Net for images as flattened rows, conditional on the noise level.
 
 Ronneberger et al. (2015) with the residual blocks of Ho et al. (2020): group normalisation, no
-batch normalisation, so that each row stays on its own. The log of the noise level scales and
+batch normalisation, so that each row stays on its own; without taking the mean away (as in Karras
+et al. 2024), so that the level of an image is not lost. The log of the noise level scales and
 shifts the channels of each block (FiLM). Pixels of large images enter as patches: a patch of 2 x 2
 is four channels at half the resolution, which costs a quarter and is as exact, since what leaves
 is every pixel of the patch.
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from skscore.networks._activations import ACTIVATIONS
 from skscore.networks._noise_conditional import LOWEST, N_FREQUENCIES
 
+EPSILON = 1e-5  # added to a mean square
 GROUPS = 8  # at most, that the channels are normalised in
 EMBEDDING = 128  # units that the noise level is embedded in
 PATCHED_FROM = 16  # pixels of the smaller side, above which "auto" is a patch of 2 x 2
@@ -68,9 +70,29 @@ class _Maker:
         return _Dense(self._drawn((outside, inside), gain))
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    groups = max(k for k in range(1, GROUPS + 1) if channels % k == 0)
-    return nn.GroupNorm(groups, channels, device="cpu", dtype=torch.float32)
+class _Norm(nn.Module):
+    """Channels over the root mean square of their group; a film scales and shifts them at once.
+
+    Unlike in torch's GroupNorm the mean stays, so that a shift of the whole image is seen.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.groups = max(k for k in range(1, GROUPS + 1) if channels % k == 0)
+        self.weight = nn.Parameter(torch.ones(channels, device="cpu", dtype=torch.float32))
+        self.bias = nn.Parameter(torch.zeros(channels, device="cpu", dtype=torch.float32))
+
+    def forward(self, x: Tensor, film: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # as they lie in memory
+        power = pixels.square().mean(dim=1).unflatten(1, (self.groups, -1))
+        inverse = (power.mean(dim=2, keepdim=True) + EPSILON).rsqrt()
+        scale = inverse.expand_as(power).flatten(1) * self.weight
+        shift = self.bias.expand_as(scale)
+        if film is not None:
+            gain = 1 + film[0]
+            scale, shift = scale * gain, shift * gain + film[1]
+        out = torch.addcmul(shift.unsqueeze(1), pixels, scale.unsqueeze(1))
+        return out.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 
 class _Block(nn.Module):
@@ -79,7 +101,7 @@ class _Block(nn.Module):
     def __init__(self, inside: int, outside: int, make: _Maker, f):
         super().__init__()
         self.f = f
-        self.norms = nn.ModuleList([_norm(inside), _norm(outside)])
+        self.norms = nn.ModuleList([_Norm(inside), _Norm(outside)])
         self.first = make.conv(inside, outside)
         self.film = make.linear(EMBEDDING, 2 * outside, gain=0.3)
         self.second = make.conv(outside, outside, gain=0.1)
@@ -87,8 +109,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.first(self.f(self.norms[0](x)))
-        gain, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = torch.addcmul(shift, self.norms[1](h), 1 + gain)
+        gain, shift = self.film(embedding).chunk(2, dim=1)
+        h = self.norms[1](h, film=(gain, shift))
         return self.skip(x) + self.second(self.f(h))
 
 
@@ -100,7 +122,7 @@ class _Attention(nn.Module):
         self.heads = max(1, channels // HEAD)
         if channels % self.heads:
             self.heads = 1
-        self.norm = _norm(channels)
+        self.norm = _Norm(channels)
         self.queries = make.conv(channels, 3 * channels, 1)
         self.out = make.conv(channels, channels, 1, gain=0.1)
 
@@ -146,7 +168,8 @@ class UNet(nn.Module):
     ----------
     Ronneberger, Fischer and Brox (2015), "U-Net: convolutional networks for biomedical image
     segmentation", MICCAI. Ho, Jain and Abbeel (2020), "Denoising diffusion probabilistic models",
-    NeurIPS, appendix B.
+    NeurIPS, appendix B. Karras, Aittala, Lehtinen, Hellsten, Aila and Laine (2024), "Analyzing and
+    improving the training dynamics of diffusion models", CVPR.
 
     Examples
     --------
@@ -215,7 +238,7 @@ class UNet(nn.Module):
                 self.up.append(_Block(size + held.pop(), size, make, f))
             if level:
                 self.finer.append(make.conv(size, widths[level - 1], 1))
-        self.norm = _norm(widths[0])
+        self.norm = _Norm(widths[0])
         self.out = make.conv(widths[0], channels * patch**2, gain=0.0)
         self.n_blocks, self.n_levels = n_blocks, len(widths)
         self.floats_per_pass = self._count(widths)

@@ -14,6 +14,7 @@ from skscore._autodiff import (
 )
 from skscore._model import GradientField
 from skscore.networks import Bound, Conjugate, Ensemble, Gated, UNet
+from skscore.networks._unet import _Norm
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 DESIGNS = {
@@ -127,6 +128,21 @@ def test_all_signs_as_probes_give_the_trace():
     torch.testing.assert_close(value, s, **TIGHT)
     torch.testing.assert_close(estimate, exact, rtol=1e-9, atol=1e-9)
     assert (divergence_by_probes(field, x, v[1:], A)[1] - exact).abs().min() > 1e-6
+
+
+def test_channels_are_measured_against_their_group_and_keep_their_mean():
+    layer, x, (gain, shift) = _Norm(12).to(torch.float64), draw(3, 12, 4, 5), draw(2, 3, 12, seed=2)
+    for seed, p in enumerate(layer.parameters()):
+        p.data = draw(12, seed=3 + seed)
+    assert layer.groups == 6
+    group = (x**2).unflatten(1, (6, 2)).mean(dim=(2, 3, 4)).repeat_interleave(2, dim=1)
+    unit = x / (group + 1e-5).sqrt()[:, :, None, None]
+    expected = unit * layer.weight[:, None, None] + layer.bias[:, None, None]
+    torch.testing.assert_close(layer(x), expected, **TIGHT)
+    filmed = expected * (1 + gain[:, :, None, None]) + shift[:, :, None, None]
+    torch.testing.assert_close(layer(x, (gain, shift)), filmed, **TIGHT)
+    flat = torch.ones(1, 12, 4, 5, dtype=torch.float64)
+    assert (layer(flat) - layer.bias[:, None, None]).abs().min() > 1e-2  # GroupNorm has zero here
 
 
 @pytest.mark.parametrize("graph", [False, True], ids=["evaluating", "training"])
