@@ -43,7 +43,6 @@ import torch
 from scipy.ndimage import uniform_filter
 from scipy.special import ndtr, softmax
 from scipy.stats import norm
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits
 from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.model_selection import train_test_split
@@ -101,7 +100,7 @@ def lit(X):
     return uniform_filter(images, size=(1, 3, 3)).reshape(len(X), -1)
 
 
-class ConvNet(ClassifierMixin, BaseEstimator):
+class ConvNet:
     """A small convolutional network; large images are shifted at random while it learns."""
 
     def fit(self, X, y):

@@ -28,7 +28,7 @@ from skscore import DenoisingScoreEstimator
 from skscore.datasets import SHAPES, make_shapes, shape_masks
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0].strip("= \n"))
-parser.add_argument("--full", action="store_true", help="whole trainings, twenty minutes each")
+parser.add_argument("--full", action="store_true", help="whole trainings, half an hour each")
 parser.add_argument("--pictures", type=Path, default=Path("pictures"), help="where pictures go")
 settings, _ = parser.parse_known_args()
 settings.pictures.mkdir(parents=True, exist_ok=True)

@@ -143,7 +143,7 @@ class BaseVAE(
             history, failure = self._train(model, design, X, device, seed)
             # The buffers of a given decoder stay as they were, not rounded to float32.
             weights |= {k: v.detach().cpu().numpy().copy() for k, v in model.named_parameters()}
-        volume = columns.log_volume if self.likelihood == "gaussian" else 0.0
+        volume = design.log_volume
         state = {
             "_design": design,
             "_weights": weights,
@@ -178,7 +178,8 @@ class BaseVAE(
         with epochs_of(self, plan.n_epochs) as report:
 
             def on_epoch(epoch: int, so_far: History) -> bool:
-                print_epoch(epoch, plan.n_epochs, self.verbose, f"loss {so_far.loss[-1]:.5f}")
+                loss = so_far.loss[-1] + design.log_volume
+                print_epoch(epoch, plan.n_epochs, self.verbose, f"loss {loss:.5f}")
                 return report()
 
             stream = _torch.generator(seed, device)

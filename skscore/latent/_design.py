@@ -68,6 +68,11 @@ class Design:
     decoder: Factory | None
     noise: float | None  # in the units of X, when it is known
 
+    @property
+    def log_volume(self) -> float:
+        """What a loss in standardised columns lacks, in nats a row; greys are not standardised."""
+        return self.columns.log_volume if self.likelihood == "gaussian" else 0.0
+
     def build(self, seed: int, weights: dict[str, NDArray] | None = None) -> VAE:
         """Build the model, with given weights or those that a seed draws."""
         stream = _torch.generator(seed, torch.device("cpu"))

@@ -276,7 +276,7 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Return the log likelihood and the effective number of draws of each row."""
         encoder, parts = self._model.encoder, []
         grey = self._design.likelihood == "bernoulli"
-        volume = 0.0 if grey else self._design.columns.log_volume
+        volume = self._design.log_volume
         size = max(4, min(BLOCK_ROWS, BLOCK_FLOATS // (n_draws * X.shape[1])))
         with _torch.isolated(), _torch.one_thread:
             decoder = copy.deepcopy(self._model.decoder).to(torch.float32)

@@ -88,6 +88,13 @@ def test_score_of_a_known_linear_decoder_is_the_gaussian_log_density(cls):
 
 
 @BOTH
+def test_verbose_prints_a_line_an_epoch(cls, capsys):
+    vae = cls(**SMALL | {"max_iter": 3, "verbose": 1}).fit(rows(50))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"Epoch {i}/3, loss {loss:.5f}" for i, loss in enumerate(vae.loss_curve_, 1)]
+
+
+@BOTH
 def test_scale_and_offset_of_the_columns_do_not_change_the_model(cls):
     X = rows(200)
     c, m = np.array([1e-3, 1.0, 50.0, 1e6]), np.array([0.0, 1e4, -3.0, 1e9])

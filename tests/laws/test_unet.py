@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from skscore import _autodiff
 from skscore._autodiff import (
     divergence_by_probes,
     floats_per_row,
@@ -168,6 +169,20 @@ def test_the_curvature_of_a_constant_field_is_zero(graph):
         s, curvature = value_and_curvature(torch.ones_like, x, v, v)
     assert torch.equal(s, torch.ones_like(x))
     assert torch.equal(curvature, torch.zeros_like(v[..., 0]))
+
+
+def test_directions_are_taken_in_blocks_that_fit_in_memory(monkeypatch):
+    """Where there is a closed form: here the gradient of an energy, one direction at a time."""
+    design = DESIGNS["one channel"]
+    field, x = GradientField(Bound(awake(design, energy=True), draw(1))), rows_of(design)[0]
+    v, w = draw(5, *x.shape, seed=3), draw(5, *x.shape, seed=4)
+    at_once = value_and_curvature(field, x, v, w)
+    sizes, whole = [], field.value_and_jvp
+    field.value_and_jvp = lambda x, v: sizes.append(len(v)) or whole(x, v)
+    monkeypatch.setattr(_autodiff, "TANGENT_BYTES", 1)
+    for value, expected in zip(value_and_curvature(field, x, v, w), at_once, strict=True):
+        torch.testing.assert_close(value, expected, **TIGHT)
+    assert sizes == [1] * 5
 
 
 def test_an_image_of_another_size_is_refused():
