@@ -79,7 +79,7 @@ class ImageEstimator(ManyLevelEstimator):
     # Sizes of the work --------------------------------------------------------------------------
 
     _batch = _ForImages(16)
-    _steps = _ForImages(6500)
+    _steps = _ForImages(11_000)
     _shared = _ForImages(1)
     _judged = _ForImages(256)
     _most_held_out = _ForImages(256)

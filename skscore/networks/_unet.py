@@ -5,7 +5,8 @@ batch normalisation, so that each row stays on its own; without taking the mean 
 et al. 2024), so that the level of an image is not lost. The log of the noise level scales and
 shifts the channels of each block (FiLM). Pixels of large images enter as patches: a patch of 2 x 2
 is four channels at half the resolution, which costs a quarter and is as exact, since what leaves
-is every pixel of the patch.
+is every pixel of the patch. Beside the pixels enter their sines and cosines (as in Kingma et al.
+2021), for what is left of an image at a low level of noise is far finer than its range.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ GROUPS = 8  # at most, that the channels are normalised in
 EMBEDDING = 128  # units that the noise level is embedded in
 PATCHED_FROM = 16  # pixels of the smaller side, above which "auto" is a patch of 2 x 2
 HEAD = 32  # channels to one head of attention
+N_WAVES = 7  # frequencies of the pixels: 1, 2, 4, ... radians to a deviation
 
 
 class _Conv(nn.Module):
@@ -133,8 +135,33 @@ class _Attention(nn.Module):
         return x + self.out((v @ weights.mT).reshape(x.shape))
 
 
+def waves(pixels: Tensor, sigma: Tensor) -> Tensor:
+    """Return sines and cosines of pixels, each as much as the noise leaves of it.
+
+    Blurred by N(0, sigma^2), ``sin(w x)`` becomes ``exp(-(w sigma)^2 / 2) sin(w x)``, on the mean:
+    that is its weight. A frequency that the noise drowns is not seen.
+
+    Parameters
+    ----------
+    pixels : Tensor of shape (..., p)
+        In deviations.
+    sigma : Tensor, broadcast to (..., 1)
+        The noise level, likewise.
+
+    Returns
+    -------
+    Tensor of shape (..., 2 N_WAVES p)
+    """
+    frequencies = 2.0 ** torch.arange(N_WAVES, device=pixels.device).to(pixels).unsqueeze(1)
+    angles = frequencies * pixels.unsqueeze(-2)
+    left = torch.exp(-0.5 * (frequencies * sigma.unsqueeze(-2)) ** 2)
+    return torch.cat([angles.sin() * left, angles.cos() * left], dim=-2).flatten(-2)
+
+
 class UNet(nn.Module):
     """U-Net of images in flattened rows, which sees the log of the noise level.
+
+    A row is ``(x + sigma noise) / sqrt(1 + sigma^2)``, where x has deviation one.
 
     Parameters
     ----------
@@ -169,7 +196,8 @@ class UNet(nn.Module):
     Ronneberger, Fischer and Brox (2015), "U-Net: convolutional networks for biomedical image
     segmentation", MICCAI. Ho, Jain and Abbeel (2020), "Denoising diffusion probabilistic models",
     NeurIPS, appendix B. Karras, Aittala, Lehtinen, Hellsten, Aila and Laine (2024), "Analyzing and
-    improving the training dynamics of diffusion models", CVPR.
+    improving the training dynamics of diffusion models", CVPR. Kingma, Salimans, Poole and Ho
+    (2021), "Variational diffusion models", NeurIPS, appendix C.
 
     Examples
     --------
@@ -221,6 +249,7 @@ class UNet(nn.Module):
         self.embed = make.linear(2 * N_FREQUENCIES, EMBEDDING)
         self.f = f
         self.stem = make.conv(channels * patch**2, widths[0])
+        self.fine = make.conv(2 * N_WAVES * channels * patch**2, widths[0])
         self.down, self.coarser = nn.ModuleList(), nn.ModuleList()
         held = []
         for level, size in enumerate(widths):
@@ -248,7 +277,8 @@ class UNet(nn.Module):
         channels, height, width = self.image_shape
         area = (height + self.margins[1]) * (width + self.margins[0]) // self.patch**2
         per_level = [size * area / 4**level for level, size in enumerate(widths)]
-        return int(20 * (self.n_blocks + 0.5) * sum(per_level)) + channels * height * width
+        inside = 20 * (self.n_blocks + 0.5) * sum(per_level)
+        return int(inside) + (6 * N_WAVES + 1) * channels * height * width
 
     def forward(self, x: Tensor, log_sigma: Tensor) -> Tensor:
         """Return the network's values, (n, d) and (n, 1) -> (n, n_outputs)."""
@@ -259,10 +289,17 @@ class UNet(nn.Module):
         if any(self.margins):
             h = F.pad(h, (0, self.margins[0], 0, self.margins[1]), mode="replicate")
         h = F.pixel_unshuffle(h, self.patch).contiguous(memory_format=torch.channels_last)
-        h = self._levels(self.stem(h), embedding)
+        h = self._levels(self._enter(h, log_sigma), embedding)
         h = F.pixel_shuffle(self.out(self.f(self.norm(h))), self.patch)
         h = h[:, :, :height, :width].flatten(1)
         return h if self.n_outputs > 1 else h.sum(dim=1, keepdim=True)
+
+    def _enter(self, h: Tensor, log_sigma: Tensor) -> Tensor:
+        """Return the first channels."""
+        sigma = log_sigma[:, :, None, None].exp()
+        pixels = h * (1 + sigma**2).sqrt()
+        fine = waves(pixels.permute(0, 2, 3, 1), sigma)  # as they lie in memory
+        return self.stem(h) + self.fine(fine.permute(0, 3, 1, 2))
 
     def _levels(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Go down the resolutions and up again."""

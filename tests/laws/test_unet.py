@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from skscore._autodiff import (
 )
 from skscore._model import GradientField
 from skscore.networks import Bound, Conjugate, Ensemble, Gated, UNet
-from skscore.networks._unet import _Norm
+from skscore.networks._unet import N_WAVES, _Norm, waves
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 DESIGNS = {
@@ -84,8 +85,8 @@ def turned(network, design):
     patch = network.patch
     for (name, p), q in zip(network.named_parameters(), other.parameters(), strict=True):
         w = p.mT if p.dim() == 4 else p
-        if patch > 1 and name.startswith("stem.weight"):  # a patch's pixels are channels
-            w = w.unflatten(1, (channels, patch, patch)).transpose(2, 3).flatten(1, 3)
+        if patch > 1 and name in ("stem.weight", "fine.weight"):  # a patch's pixels are channels
+            w = w.unflatten(1, (-1, patch, patch)).transpose(2, 3).flatten(1, 3)
         if patch > 1 and name.startswith("out."):
             w = w.unflatten(0, (channels, patch, patch)).transpose(1, 2).flatten(0, 2)
         q.data = w.clone()
@@ -144,6 +145,35 @@ def test_channels_are_measured_against_their_group_and_keep_their_mean():
     torch.testing.assert_close(layer(x, (gain, shift)), filmed, **TIGHT)
     flat = torch.ones(1, 12, 4, 5, dtype=torch.float64)
     assert (layer(flat) - layer.bias[:, None, None]).abs().min() > 1e-2  # GroupNorm has zero here
+
+
+def test_waves_are_what_noise_leaves_of_sines_and_cosines():
+    """They are the means of sines and cosines of blurred pixels, by Gauss-Hermite quadrature."""
+    pixels = draw(3, 5)
+    nodes, weights = (torch.tensor(a) for a in np.polynomial.hermite_e.hermegauss(200))
+    frequencies = 2.0 ** torch.arange(7)
+    for level in (0.01, 0.03, 0.1):
+        angles = frequencies[:, None, None] * (pixels[:, None, :, None] + level * nodes)
+        means = [wave(angles) @ weights / weights.sum() for wave in (torch.sin, torch.cos)]
+        found = waves(pixels, torch.full((3, 1), level, dtype=torch.float64))
+        torch.testing.assert_close(found, torch.cat(means, dim=1).flatten(1), **TIGHT)
+    drowned = waves(pixels, torch.tensor(100.0, dtype=torch.float64).view(1, 1))
+    assert drowned.shape == (3, 2 * N_WAVES * 5)
+    assert not drowned.any()
+
+
+def test_pixels_enter_in_deviations_whatever_the_noise():
+    """What the waves see of an image without noise is the same at each level."""
+    network, seen = fresh(DESIGNS["one channel"]), []
+    network.fine.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = draw(2, 16).to(torch.float32)
+    for level in (1e-6, 1e-3):
+        network(x / math.sqrt(1 + level**2), torch.full((2, 1), math.log(level)))
+    torch.testing.assert_close(*seen, rtol=0.0, atol=5e-3)
+    blurred = torch.full((2, 1), math.log(0.5))
+    network(x / math.sqrt(1 + 0.5**2), blurred)
+    first = seen[-1][:, 0] / seen[0][:, 0]
+    torch.testing.assert_close(first, torch.full_like(first, math.exp(-0.125)))
 
 
 @pytest.mark.parametrize("graph", [False, True], ids=["evaluating", "training"])
