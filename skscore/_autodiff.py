@@ -141,17 +141,11 @@ def value_and_divergence(
 def divergence_by_tangents(
     score: ScoreFn, x: Tensor, metric: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return ``s(x)`` and ``tr(A J) = sum_k (A e_k)' J e_k``, in blocks of k that fit in memory."""
-    *leading, d = x.shape
-    eye = torch.eye(d, dtype=x.dtype, device=x.device)
-    A = eye if metric is None else metric
-    block = _tangents_at_once(score, x)
-    s, divergence = x, x.new_zeros(leading)
-    for start in range(0, d, block):
-        k = slice(start, start + block)
-        s, jv = value_and_jvp(score, x, unit_directions(x)[k])
-        divergence = divergence + torch.einsum("k...d,kd->...", jv, A[k])
-    return s, divergence
+    """Return ``s(x)`` and ``tr(A J) = sum_k (A e_k)' J e_k``."""
+    v = unit_directions(x)
+    w = v if metric is None else v @ metric
+    s, curvature = value_and_curvature(score, x, v, w)
+    return s, curvature.sum(dim=0)
 
 
 def divergence_by_probes(
