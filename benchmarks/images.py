@@ -15,8 +15,8 @@ difference between a class's share among samples and among training images; `out
 of a sample outside the nearest of all masks that there are (shapes only: least squares against
 intensity 1/2 in the mask); `copies` the share of samples nearer to a training image than 1 % of
 fresh images are; `nearest` the median distance to the nearest training image over that of fresh
-ones; `c2st` the accuracy of telling samples from fresh images in the classifier's features, and
-`fresh` that of telling fresh from training images. The line `real` has fresh images for samples.
+ones; `c2st` the accuracy of telling samples from fresh images in the classifier's features. The
+line `real` has one half of the fresh images for samples, judged against the other.
 
 samplers: the same for each sampler at equal evaluations. step: the time of a training step over
 that of the same module in a bare torch loop, and the memory at its height.

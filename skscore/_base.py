@@ -276,12 +276,18 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return self.covariance_
         S = np.asarray(covariance, dtype=np.float64)
         d = self.n_features_in_
-        if S.shape != (d, d) or not np.isfinite(S).all() or not np.allclose(S, S.T):
-            raise ValueError(
-                f"covariance must be a finite symmetric matrix of shape ({d}, {d}), got one of "
-                f"shape {S.shape}."
-            )
-        return S
+        if S.shape != (d, d):
+            fault = f"has shape {S.shape}"
+        elif not np.isfinite(S).all():
+            fault = "has NaN or infinity in it"
+        elif not np.allclose(S, S.T):
+            fault = "is not symmetric"
+        else:
+            return S
+        raise ValueError(
+            f"covariance {fault}: it must be a finite symmetric matrix of shape ({d}, {d}), as "
+            f"covariance_ is, or None."
+        )
 
     def _plug_in_field(self, X: Array, S: Array) -> tuple[Array, Array]:
         """Return the field and ``tr(S ds/dx)`` of the Gaussian with the training moments."""
@@ -316,8 +322,12 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         ------
         ValueError
             When a parameter is not valid.
+        TypeError
+            When the sampler takes no such keyword.
         DivergenceError
             When a chain runs away; the message names the step.
+        MemoryError
+            When this machine cannot hold the samples.
         """
         check_is_fitted(self)
         integer(1)("n_samples", n_samples)

@@ -125,7 +125,7 @@ def run_blocks(
     start : ndarray of shape (n_samples, rank), optional
         Starting points in coordinates u, in place of those of `draw_start`.
     """
-    optional_callable("callback", callback)
+    optional_callable("callback", callback, "a function callback(step, which, X)")
     size = block_rows
     with _torch.isolated():
         parts = []

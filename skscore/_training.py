@@ -23,7 +23,7 @@ from skscore.objectives import exact
 
 Objective = Callable[..., Tensor]
 
-N_CHECKS = 60  # of the held-out objective, over a full budget
+N_CHECKS = 60  # of the held-out objective, or more, where there are as many epochs
 MOST_STEPS = 100  # between two checks, however large the budget
 N_DROPS = 3  # times that the rate falls before training stops
 DROP = 0.3  # what the rate is multiplied by

@@ -105,15 +105,21 @@ def hidden_layer_sizes(name: str, value: object) -> None:
     if isinstance(value, str) or not isinstance(value, Collection):
         raise refuse(name, value, "a sequence of positive integers, such as (128, 128)")
     for size in value:
-        integer(1)(name, size)
+        try:
+            integer(1)(name, size)
+        except ValueError:
+            form = "a sequence of positive integers, such as (128, 128)"
+            raise refuse(name, value, form) from None
 
 
-def optional_callable(name: str, value: object) -> None:
-    """Check a factory of networks, or None."""
+def optional_callable(
+    name: str,
+    value: object,
+    form: str = "a factory (n_features, n_outputs, *, generator) -> nn.Module",
+) -> None:
+    """Check a callable of the given form, or None."""
     if value is not None and not callable(value):
-        raise refuse(
-            name, value, "None or a factory (n_features, n_outputs, *, generator) -> nn.Module"
-        )
+        raise refuse(name, value, f"None or {form}")
 
 
 def describe(

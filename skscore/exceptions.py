@@ -8,7 +8,7 @@ class DegenerateDataError(ValueError):
 
 
 class DivergenceError(FloatingPointError):
-    """Training or a Markov chain left the finite numbers; the message names the step and remedy."""
+    """Training or a chain ran away, or left the finite numbers; the message says at which step."""
 
 
 class DataWarning(UserWarning):
@@ -16,4 +16,4 @@ class DataWarning(UserWarning):
 
 
 class SamplingWarning(UserWarning):
-    """The samples can be used, but some chains ran away and had to begin again."""
+    """The samples can be used, but chains ran away and began again, or the levels are too few."""

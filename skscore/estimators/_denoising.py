@@ -30,8 +30,8 @@ class DenoisingScoreEstimator(ImageEstimator):
         the step of discrete columns where that is more, up to 0.1.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Units of each hidden layer of the network; "auto" is (128, 128, 128), and at one noise
-        level (96, 96, 96). For a U-Net the channels at each resolution, each half the one before;
-        "auto" is (48, 96).
+        level (96, 96, 96). For a U-Net the channels at each resolution, the finest first; each
+        resolution has half the side of the one before. "auto" is (32, 96).
     activation : {"silu", "softplus", "tanh", "gelu"}, default="silu"
         Activation of the hidden layers. A kinked one (relu) is refused: the objective needs its
         second derivative.
@@ -56,7 +56,7 @@ class DenoisingScoreEstimator(ImageEstimator):
     n_members : int or "auto", default="auto"
         Networks whose mean the field is; "auto" is 2, and 1 for images. Each holds out other
         rows, and one loop trains all.
-        Fits take about as many times longer; more help most where rows are few.
+        The time grows with their number; more help most where rows are few.
     parametrization : {"score", "energy"}, default="score"
         Whether the network is the field itself, or an energy whose gradient is minus the field:
         then `energy` and MALA are there, and a fit takes several times as long.
@@ -65,7 +65,7 @@ class DenoisingScoreEstimator(ImageEstimator):
         ten rows to a column), scaled column by column, or only centred.
     max_iter : int or "auto", default="auto"
         Passes over the training rows; "auto" is as many as make 4,500 steps, at one noise
-        level 2,500, and for images 6,500.
+        level 2,500, and for images 11,000.
     batch_size : int or "auto", default="auto"
         Rows to a step, each with two opposite draws of noise; "auto" is 128, for images 16, or
         all of them where there are fewer.
@@ -88,21 +88,20 @@ class DenoisingScoreEstimator(ImageEstimator):
     validation_fraction : float, default=0.1
         Share of the rows held out, of images at most 256; they are never trained on.
     n_iter_no_change : int, default=5
-        Checks of the held-out objective (sixty over a full budget) without a gain after which the
-        rate falls to 0.3 of itself, from the best weights; training stops at the fourth time, and
-        at the first with a constant rate.
+        Checks of the held-out objective without a gain after which the rate falls to 0.3 of
+        itself, from the best weights; training stops at the fourth time, and at the first with a
+        constant rate. There are sixty checks or more, where there are as many epochs.
     tol : float, default=0.0
-        What counts as a gain, in the units of `score`.
+        What counts as a gain, in the units of `validation_scores_`.
     residual_test : bool, default=True
         Whether the field returns to the Gaussian that it starts from, unless the held-out rows of
-        all members show a gain beyond two standard errors; and at many noise levels each column of
-        the residual is scaled down to what they support. Needs `early_stopping`.
+        all members show a gain beyond two standard errors. Needs `early_stopping`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and coordinates of the last fit.
     keep_rows : bool, default=True
-        Whether at most 10,000 training rows are kept in the model, for `sample` to start its
-        chains from. Without them chains start from the fitted Gaussian, and far modes get the
-        wrong weights.
+        Whether at most 10,000 training rows are kept in the model, for the samplers "langevin" and
+        "mala" to start their chains from: without them these start from the fitted Gaussian, and
+        far modes get the wrong weights. Samples from noise do not need them.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" ...; "auto" is CUDA where there is a device, else the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -140,15 +139,17 @@ class DenoisingScoreEstimator(ImageEstimator):
     `sample` walks from noise to data: ``sampler="auto"`` is "dpm_solver", the best in
     ``benchmarks/sampling.py``; the others are "reverse_sde", "predictor_corrector",
     "churned_heun", "probability_flow" and "annealed_langevin", and from training rows at the lowest
-    level "langevin" and, with an energy, "mala". Keywords: ``n_steps``, the levels that are walked
-    down (100; annealed Langevin: steps at each of 50 levels, 10), ``callback``, ``init``, rows in
-    the units of X at the highest level in place of noise, and ``step_size``, ``n_corrections``,
-    ``churn`` where the sampler has them.
+    level "langevin" and, with an energy, "mala". Keywords: ``n_steps`` (100 levels that are walked
+    down; annealed Langevin: 10 steps at each of 50 levels; chains at the lowest level: 200 steps; a
+    ladder is walked down level by level, and takes it for annealed Langevin alone), ``callback``,
+    ``init``, rows in the units of X at the highest level in place of noise, and ``step_size``,
+    ``n_corrections``, ``churn`` where the sampler has them.
 
     ``given=`` draws the rest of each row from its law given some values: an array of shape
     (n_features,) or (n_samples, n_features), or a data frame, NaN where a value is to be drawn; or
-    a dictionary of known values by column. They come back as they are. This takes the steps of
-    "predictor_corrector".
+    a dictionary of known values by column. They come back as they are. Each level has a step down
+    and 20 Langevin corrections of ``step_size=0.5`` squared noise levels (`n_corrections`), and the
+    lowest 100 more: some 2,200 evaluations where samples without `given` take 100.
 
     A constant column is warned about; the field there is ``-(x - mean)``, it is no part of the
     objective, and samples have the constant.

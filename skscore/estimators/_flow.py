@@ -199,13 +199,18 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         ndarray of shape (n_samples, n_features)
             Rows in the units of X.
+
+        Raises
+        ------
+        ValueError
+            When codes have another number of columns than `transform` returns.
         """
         check_is_fitted(self)
         codes: Array = check_array(Z, dtype=np.float64, input_name="Z")
         if codes.shape[1] != self._affine.rank:
             raise ValueError(
                 f"Z has {codes.shape[1]} columns, but codes of {type(self).__name__} have "
-                f"{self._affine.rank}."
+                f"{self._affine.rank}. Pass codes as transform returns them."
             )
         low = self._design.levels.sigmas[-1]
         w = self._carried(codes, to_noise=False)

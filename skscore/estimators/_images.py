@@ -18,7 +18,7 @@ from skscore.networks import Bound, UNet
 from skscore.noise import Levels, LogNormal, OneLevel
 from skscore.objectives import denoising
 
-WIDTHS = (48, 96)  # channels at each resolution
+WIDTHS = (32, 96)  # channels at each resolution
 CENTER, SPREAD = 2.0, 1.2  # of the noise levels in training, in deviations, and of their log
 UNIFORM = 0.1  # share of the rows that is spread over all levels below
 MARGIN = 0.25  # share of the range by which pixels may leave it, beside six times the noise
@@ -45,9 +45,11 @@ def _image_shape(name: str, value: object) -> None:
         raise refuse(name, value, "None, or three integers >= 1: (channels, height, width)")
 
 
-def _one_level_unet(n_features: int, n_outputs: int, *, generator, **hyper) -> nn.Module:
+def _one_level_unet(
+    n_features: int, n_outputs: int, *, generator, sigma: float, **hyper
+) -> nn.Module:
     network = UNet(n_features, n_outputs, generator=generator, **hyper)
-    return Bound(network, torch.zeros(1, dtype=torch.float32, device="cpu"))
+    return Bound(network, torch.tensor([math.log(sigma)], dtype=torch.float32, device="cpu"))
 
 
 class _ForImages:
@@ -166,7 +168,7 @@ class ImageEstimator(ManyLevelEstimator):
         if self.network != "unet":
             return super()._factory(n_features)
         return partial(
-            UNet if self._many else _one_level_unet,
+            UNet if self._many else partial(_one_level_unet, sigma=float(self.sigma)),
             image_shape=tuple(map(int, self.image_shape)),  # type: ignore[arg-type]
             widths=self._sizes(n_features),
             activation=self.activation,

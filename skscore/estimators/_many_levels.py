@@ -237,6 +237,11 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
         -------
         ndarray of shape (n_samples, n_features)
             The field of the data blurred at that level, in the inverse units of X.
+
+        Raises
+        ------
+        ValueError
+            When the model was not trained at that level.
         """
         check_is_fitted(self)
         level = self._known_level(sigma)

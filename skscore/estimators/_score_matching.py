@@ -42,7 +42,7 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
         which the objective is unbounded below at sigma 0.
     n_members : int, default=2
         Networks whose mean the field is. Each holds out other rows, and one loop trains all.
-        Fits take about as many times longer; more help most where rows are few.
+        The time grows with their number; more help most where rows are few.
     parametrization : {"score", "energy"}, default="score"
         Whether the network is the field itself, or an energy whose gradient is minus the field:
         then `energy` and MALA are there, and a fit takes several times as long.
@@ -54,8 +54,9 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
     batch_size : int or "auto", default="auto"
         Rows to a step; "auto" is 256, or all of them where there are fewer.
     curl_penalty : float, default=10.0
-        Weight of the curl of the field, which every gradient has none of; 0.0 switches it off. The
-        strongest regulariser from ten features up. Not used for an energy, which has no curl.
+        Weight of a penalty on the curl of the field, since a true score is a gradient and has
+        none; 0.0 switches it off. The strongest regulariser from ten features up. Not used for an
+        energy, which has no curl.
     learning_rate : {"adaptive", "constant"}, default="adaptive"
         Whether the rate falls: at a plateau of the held-out objective, and linearly over the last
         30 % of the steps.
@@ -71,9 +72,9 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
     validation_fraction : float, default=0.1
         Share of the rows held out; they are never trained on.
     n_iter_no_change : int, default=5
-        Checks of the held-out objective (sixty over a full budget) without a gain after which the
-        rate falls to 0.3 of itself, from the best weights; training stops at the fourth time, and
-        at the first with a constant rate.
+        Checks of the held-out objective without a gain after which the rate falls to 0.3 of
+        itself, from the best weights; training stops at the fourth time, and at the first with a
+        constant rate. There are sixty checks or more, where there are as many epochs.
     tol : float, default=0.0
         What counts as a gain, in the units of `score`.
     residual_test : bool, default=True

@@ -27,11 +27,12 @@ def _check_device(name: str, value: object) -> None:
     check_device(name, value)
 
 
-def _refuse_disproportion(bandwidth: float, radius: float) -> None:
+def _refuse_disproportion(bandwidth: float, radius: float, units: str = "X") -> None:
     if not 1 / PROPORTION < radius / bandwidth < PROPORTION:
         raise ValueError(
             f"bandwidth={bandwidth!r} is out of all proportion to X, which reaches {radius:.3g} "
-            f"from its mean: it must be within a factor of {PROPORTION:g}. It is in the units of X."
+            f"from its mean: it must be within a factor of {PROPORTION:g}. It is in "
+            f"the units of {units}."
         )
 
 

@@ -139,7 +139,7 @@ class KernelScoreEstimator(BaseScoreEstimator):
         U = affine.transform(X)
         radius = float(np.linalg.norm(U, axis=1).max())
         if not isinstance(self.bandwidth, str):
-            _refuse_disproportion(self.bandwidth, radius)
+            _refuse_disproportion(self.bandwidth, radius, "the standardised columns")
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(U))
         which = np.sort(order[: self._size(len(U))])

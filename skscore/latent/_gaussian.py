@@ -52,7 +52,8 @@ class GaussianVAE(BaseVAE):
     Attributes
     ----------
     loss_curve_ : list of float
-        Mean negative evidence lower bound of each epoch, nats per row in the units of X.
+        Mean negative evidence lower bound of each epoch, nats per row in the units of X. With a
+        known decoder its likelihood counts less in the first half of the training.
     reconstruction_curve_ : list of float
         Mean ``-log p(x | z)`` of each epoch, nats per row in the units of X.
     prior_curve_ : list of float

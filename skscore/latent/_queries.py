@@ -120,11 +120,16 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_draws, n_samples, n_components)
             Draw by draw: ``encode(X, 5)[:, 0]`` are five codes of the first row.
+
+        Raises
+        ------
+        MemoryError
+            When this machine cannot hold the codes.
         """
         X = self._query(X)
         integer(1)("n_draws", n_draws)
         n_draws = int(n_draws)
-        refuse_oversize(n_draws * len(X), self._design.n_components, "n_draws")
+        refuse_oversize(n_draws * len(X), self._design.n_components, "n_draws * n_samples")
         seed = self._seed(random_state)
         encoder, parts = self._model.encoder, []
         with _torch.isolated():
@@ -145,6 +150,11 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_features)
             Rows in the units of X.
+
+        Raises
+        ------
+        ValueError
+            When codes have another number of columns than `n_components`.
         """
         check_is_fitted(self)
         codes: Array = check_array(Z, dtype=np.float64, input_name="Z")

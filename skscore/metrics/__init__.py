@@ -1,4 +1,4 @@
-"""Measures of score fields and of samples: numpy arrays in, a Python float out."""
+"""Measures of score fields and of samples: numpy arrays in, a Python float out, or one to a row."""
 
 from skscore.metrics._c2st import c2st
 from skscore.metrics._energy_distance import energy_distance

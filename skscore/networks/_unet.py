@@ -171,21 +171,21 @@ class UNet(nn.Module):
         Draws the initial weights; the last layer is zero.
     image_shape : (int, int, int)
         Channels, height and width; a row is such an image, flattened in this order.
-    widths : sequence of int, default=(48, 96)
-        Channels at each resolution; each is half the one before.
+    widths : sequence of int, default=(32, 96)
+        Channels at each resolution, the finest first; each has half the side of the one before.
     n_blocks : int, default=1
         Residual blocks at each resolution, down and up.
     attention : bool, default=True
         Whether the lowest resolution has self-attention.
     patch : int or "auto", default="auto"
-        Pixels of a patch's side; "auto" is 2 for images of more than 16 pixels, else 1.
+        Pixels of a patch's side; "auto" is 2 where both sides have more than 16 pixels, else 1.
     activation : {"silu", "softplus", "tanh", "gelu"}, default="silu"
         Of the hidden layers.
 
     Raises
     ------
     ValueError
-        When the image's pixels are not n_features.
+        When the image's pixels are not n_features, or `widths` is empty.
 
     Notes
     -----
@@ -219,7 +219,7 @@ class UNet(nn.Module):
         *,
         generator: torch.Generator,
         image_shape: tuple[int, int, int],
-        widths: Sequence[int] = (48, 96),
+        widths: Sequence[int] = (32, 96),
         n_blocks: int = 1,
         attention: bool = True,
         patch: int | str = "auto",

@@ -54,7 +54,7 @@ def annealed_langevin(
     Raises
     ------
     DivergenceError
-        When a chain leaves the finite numbers.
+        When a chain goes ten times as far as noise reaches, or leaves the finite numbers.
 
     Examples
     --------

@@ -67,7 +67,7 @@ def conditional(
     Raises
     ------
     DivergenceError
-        When a row leaves the finite numbers.
+        When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
     Examples
     --------

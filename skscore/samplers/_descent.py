@@ -64,6 +64,7 @@ def within(reach: float, step: int, x: Tensor) -> Tensor:
     """Return x; raise DivergenceError when a row has left the reach, or the finite numbers."""
     if not bool((x.norm(dim=1) <= reach).all()):  # also true for NaN
         raise DivergenceError(
-            f"sampling diverged at step {step}: use a smaller step_size, or more n_steps."
+            f"sampling diverged at step {step}: use more steps or levels, a smaller step_size, "
+            f"where the sampler has one, and an init that is near noise of the highest level."
         )
     return x

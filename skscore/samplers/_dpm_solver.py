@@ -50,7 +50,7 @@ def dpm_solver(
     Raises
     ------
     DivergenceError
-        When a row leaves the finite numbers.
+        When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
     Examples
     --------

@@ -58,7 +58,7 @@ def probability_flow(
     Raises
     ------
     DivergenceError
-        When a row leaves the finite numbers.
+        When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def churned_heun(
     Raises
     ------
     DivergenceError
-        When a row leaves the finite numbers.
+        When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
     Examples
     --------

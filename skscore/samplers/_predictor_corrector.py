@@ -52,7 +52,7 @@ def predictor_corrector(
     Raises
     ------
     DivergenceError
-        When a row leaves the finite numbers.
+        When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
     Examples
     --------

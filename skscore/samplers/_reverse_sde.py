@@ -56,7 +56,7 @@ def reverse_sde(
     Raises
     ------
     DivergenceError
-        When a row leaves the finite numbers.
+        When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
     Examples
     --------

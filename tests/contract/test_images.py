@@ -14,7 +14,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 from skscore import DenoisingScoreEstimator
 from skscore.datasets import make_shapes
-from skscore.networks import UNet
+from skscore.networks import Bound, UNet
 from skscore.testing import score_estimator_checks
 
 SHAPE = (1, 4, 6)
@@ -301,3 +301,9 @@ def test_the_unet_is_a_factory_of_its_own_with_other_parameters():
         network=network, image_shape=(1, 28, 28), max_iter=1, random_state=0
     ).fit(X)
     assert est.sample(2, random_state=0, n_steps=2).shape == (2, 784)
+
+
+def test_at_one_level_the_network_is_told_which():
+    est = small(sigma=0.3, max_iter=1).fit(images(40))
+    (network,) = (m for m in est._design.build(0, None).modules() if isinstance(m, Bound))
+    assert network.condition.item() == pytest.approx(math.log(0.3))
