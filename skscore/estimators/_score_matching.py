@@ -22,8 +22,9 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
     Parameters
     ----------
     hidden_layer_sizes : sequence of int or "auto", default="auto"
-        Units of each hidden layer of the network; "auto" is (96, 96, 96), and with the exact trace
-        (96, 96) from four features on: there a third layer would multiply its time.
+        Units of each hidden layer of the network; "auto" is (96, 96, 96), and for
+        :class:`ScoreMatchingEstimator` (96, 96) from four features on: with the exact trace a third
+        layer multiplies the time.
     activation : {"silu", "softplus", "tanh", "gelu"}, default="softplus"
         Activation of the hidden layers. A kinked one (relu) is refused: the objective needs its
         second derivative.
@@ -76,7 +77,7 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
         itself, from the best weights; training stops at the fourth time, and at the first with a
         constant rate. There are sixty checks or more, where there are as many epochs.
     tol : float, default=0.0
-        What counts as a gain, in the units of `score`.
+        What counts as a gain, in the units of `validation_scores_`.
     residual_test : bool, default=True
         Whether the field returns to the Gaussian that it starts from, unless the held-out rows of
         all members show a gain beyond two standard errors. Needs `early_stopping`.

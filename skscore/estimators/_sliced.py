@@ -34,8 +34,9 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
     variance_reduction : bool, default=True
         Whether the norm term is ``1/2 ||s||^2`` and not ``1/2 (v' s)^2``.
     hidden_layer_sizes : sequence of int or "auto", default="auto"
-        Units of each hidden layer of the network; "auto" is (96, 96, 96). With as many projections
-        as features a third layer multiplies the time.
+        Units of each hidden layer of the network; "auto" is (96, 96, 96), and for
+        :class:`ScoreMatchingEstimator` (96, 96) from four features on: with the exact trace a third
+        layer multiplies the time.
     activation : {"silu", "softplus", "tanh", "gelu"}, default="softplus"
         Activation of the hidden layers. A kinked one (relu) is refused: the objective needs its
         second derivative.
@@ -88,7 +89,7 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
         itself, from the best weights; training stops at the fourth time, and at the first with a
         constant rate. There are sixty checks or more, where there are as many epochs.
     tol : float, default=0.0
-        What counts as a gain, in the units of `score`.
+        What counts as a gain, in the units of `validation_scores_`.
     residual_test : bool, default=True
         Whether the field returns to the Gaussian that it starts from, unless the held-out rows of
         all members show a gain beyond two standard errors. Needs `early_stopping`.

@@ -29,7 +29,7 @@ OF_A_CLASS = {
         "n_members",
         "learning_rate_init",
         "validation_fraction",
-        "residual_test",
+        "keep_rows",
         "validation_scores_",
     }
 }

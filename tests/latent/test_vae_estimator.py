@@ -233,7 +233,7 @@ def test_frames_names_pipelines_and_searches(cls):
         ({"decoder": torch.nn.Identity()}, "lambda n_components"),
         ({"decoder": lambda n_components, n_features, *, generator: 3}, "no nn.Module but a int"),
         ({"decoder": KnownDecoder(np.ones((3, 2)), np.zeros(3))}, r"shape \(2, 3\), not \(2, 4\)"),
-        ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes=0"),
+        ({"hidden_layer_sizes": (0,)}, r"hidden_layer_sizes=\(0,\)"),
         ({"activation": "relu"}, "activation='relu'"),
         ({"max_iter": 0}, "max_iter=0"),
         ({"batch_size": -5}, "batch_size=-5"),
