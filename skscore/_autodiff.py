@@ -123,9 +123,13 @@ def value_and_products(
 
 def unit_directions(x: Tensor) -> Tensor:
     """Return the d unit vectors as directions at every row, (d, ..., n, d)."""
-    d = x.shape[-1]
-    eye = torch.eye(d, dtype=x.dtype, device=x.device)
-    return eye.view(d, *(1 for _ in x.shape[:-1]), d).expand(-1, *x.shape)
+    return _everywhere(torch.eye(x.shape[-1], dtype=x.dtype, device=x.device), x)
+
+
+def _everywhere(directions: Tensor, x: Tensor) -> Tensor:
+    """Return directions (m, d) at every row, (m, ..., n, d), without a copy."""
+    m, d = directions.shape
+    return directions.view(m, *(1 for _ in x.shape[:-1]), d).expand(-1, *x.shape)
 
 
 def value_and_divergence(
@@ -142,9 +146,8 @@ def divergence_by_tangents(
     score: ScoreFn, x: Tensor, metric: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return ``s(x)`` and ``tr(A J) = sum_k (A e_k)' J e_k``."""
-    v = unit_directions(x)
-    w = v if metric is None else v @ metric
-    s, curvature = value_and_curvature(score, x, v, w)
+    eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    s, curvature = _curvature_along(score, x, eye, metric)
     return s, curvature.sum(dim=0)
 
 
@@ -156,10 +159,16 @@ def divergence_by_probes(
     An unbiased estimate of the trace (Hutchinson 1989); all rows have the same directions, so that
     a row's value does not depend on the others.
     """
-    weights = directions if metric is None else directions @ metric
-    v, w = (rows.unsqueeze(1).expand(-1, *x.shape) for rows in (directions, weights))
-    s, curvature = value_and_curvature(score, x, v, w)
+    s, curvature = _curvature_along(score, x, directions, metric)
     return s, curvature.mean(dim=0)
+
+
+def _curvature_along(
+    score: ScoreFn, x: Tensor, directions: Tensor, metric: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return ``s(x)`` and ``(A v)' J v`` (m, n) for directions v (m, d) that all rows share."""
+    weights = directions if metric is None else directions @ metric
+    return value_and_curvature(score, x, _everywhere(directions, x), _everywhere(weights, x))
 
 
 def _tangents_at_once(score: ScoreFn, x: Tensor) -> int:

@@ -102,13 +102,13 @@ def auto_or(other: Check, word: str | None = "auto") -> Check:
 
 def hidden_layer_sizes(name: str, value: object) -> None:
     """Check a sequence of positive integers."""
+    form = "a sequence of positive integers, such as (128, 128)"
     if isinstance(value, str) or not isinstance(value, Collection):
-        raise refuse(name, value, "a sequence of positive integers, such as (128, 128)")
+        raise refuse(name, value, form)
     for size in value:
         try:
             integer(1)(name, size)
         except ValueError:
-            form = "a sequence of positive integers, such as (128, 128)"
             raise refuse(name, value, form) from None
 
 
