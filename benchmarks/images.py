@@ -5,6 +5,7 @@
     python benchmarks/images.py --output images.jsonl --models models
     python benchmarks/images.py --parts samplers --tasks mnist ...
     python benchmarks/images.py --parts step
+    python benchmarks/images.py --tasks balanced --steps 36000 --models longer ...
 
 `DenoisingScoreEstimator(network="unet", image_shape=...)` with its defaults, one fit to a task.
 Fitted models are kept in the folder of --models and fitted again where they are missing.
@@ -16,7 +17,8 @@ of a sample outside the nearest of all masks that there are (shapes only: least 
 intensity 1/2 in the mask); `copies` the share of samples nearer to a training image than 1 % of
 fresh images are; `nearest` the median distance to the nearest training image over that of fresh
 ones; `c2st` the accuracy of telling samples from fresh images in the classifier's features. The
-line `real` has one half of the fresh images for samples, judged against the other.
+line `real` has one half of the fresh images for samples, judged against the other; the line
+`guidance 1` has samples that are not led away from the early network.
 
 samplers: the same for each sampler at equal evaluations. step: the time of a training step over
 that of the same module in a bare torch loop, and the memory at its height.
@@ -63,14 +65,13 @@ WEIGHTS = {  # of triangle, bar, circles, disc, square
 }
 TASKS = (*WEIGHTS, "mnist", "digits")
 N_SHAPES = 10_000
-N_STEPS = 40  # of the walk from noise to data
 SURE = 0.9
 LEVELS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
 SAMPLERS = {  # evaluations a step, and other parameters
-    "dpm_solver": (1, {}),
-    "reverse_sde": (1, {}),
-    "predictor_corrector": (2, {}),
-    "annealed_langevin": (50, {}),  # its steps are at each of 50 levels
+    "dpm_solver": (2, {}),  # one of either network
+    "reverse_sde": (2, {}),
+    "predictor_corrector": (4, {}),
+    "annealed_langevin": (100, {}),  # its steps are at each of 50 levels
 }
 
 
@@ -222,6 +223,11 @@ def model_of(task, args):
             network="unet", image_shape=(1, side, side), random_state=SEED, verbose=1
         )
         X = rows_of(task)[0]
+        if args.widths is not None:
+            est.set_params(hidden_layer_sizes=args.widths)
+        if args.steps is not None:
+            held_out = min(256, round(0.1 * len(X)))
+            est.set_params(max_iter=math.ceil(args.steps / ((len(X) - held_out) // 16)))
         if args.quick:
             X, est = X[:300], est.set_params(max_iter=1, hidden_layer_sizes=(8, 8))
         wall, cpu = time.perf_counter(), time.process_time()
@@ -246,20 +252,21 @@ def samples(task, args, save):
             **judged(fresh[:half], judge, X, y, fresh[half:]),
         }
     )
-    begun = time.perf_counter()
-    S = est.sample(args.n_samples, random_state=SEED, n_steps=N_STEPS)
-    spent = time.perf_counter() - begun
-    save(
-        {
-            "task": task,
-            "what": "samples",
-            "fit wall": wall,
-            "fit cpu": cpu,
-            "sampling": spent,
-            **judged(S, judge, X, y, fresh),
-        }
-    )
-    np.save(args.models / f"{task}-samples.npy", S[:100].astype(np.float32))
+    for what, guidance in (("samples", None), ("guidance 1", 1.0)):
+        begun = time.perf_counter()
+        S = est.sample(args.n_samples, random_state=SEED, n_steps=args.n_steps, guidance=guidance)
+        spent = time.perf_counter() - begun
+        save(
+            {
+                "task": task,
+                "what": what,
+                "fit wall": wall,
+                "fit cpu": cpu,
+                "sampling": spent,
+                **judged(S, judge, X, y, fresh),
+            }
+        )
+        np.save(args.models / f"{task}-{what}.npy", S[:100].astype(np.float32))
 
 
 def samplers(task, args, save):
@@ -384,6 +391,9 @@ def parse():
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--evaluations", nargs="+", type=int, default=[50, 100])
     parser.add_argument("--n-samples", type=int, default=1_000)
+    parser.add_argument("--n-steps", type=int, default=40, help="of the walk from noise to data")
+    parser.add_argument("--steps", type=int, help="of training, in place of the default")
+    parser.add_argument("--widths", nargs="+", type=int, help="channels of the U-Net, likewise")
     parser.add_argument("--turns", type=int, default=5, help="of the two loops of `step`")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--models", type=Path, default=Path("models"))

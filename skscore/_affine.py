@@ -152,6 +152,8 @@ class AffineMap:
         With `sigma` that of the Gaussian blurred by N(0, sigma^2 I) in these coordinates.
         """
         white = AffineMap.standardising(moments, "full")
+        if np.array_equal(white.matrix, self.matrix):  # nothing that rounding could turn about
+            return np.eye(self.rank) / (1 + sigma**2)
         try:
             inverse = np.linalg.inv(self.matrix)
         except np.linalg.LinAlgError as error:

@@ -19,7 +19,8 @@ from skscore._denoiser import Denoiser
 from skscore._validation import integer, real
 from skscore.exceptions import SamplingWarning
 from skscore.noise import Levels, geometric_grid, rho_grid
-from skscore.samplers import FROM_NOISE, conditional
+from skscore.samplers import FROM_NOISE, conditional, guided
+from skscore.samplers._descent import NoiseScore
 
 BEST = "dpm_solver"  # what sampler="auto" is; measured by benchmarks/sampling.py
 N_STEPS = 100  # of a walk down the grid
@@ -33,7 +34,7 @@ def descent_params(sampler: str) -> tuple[str, ...]:
     """Return the keywords of `sample` that a sampler takes."""
     known = inspect.signature(FROM_NOISE[sampler]).parameters
     own = ("churn", "n_corrections", "step_size")
-    return ("callback", "init", "n_steps", *(name for name in own if name in known))
+    return ("callback", "guidance", "init", "n_steps", *(name for name in own if name in known))
 
 
 def run_descents(
@@ -45,6 +46,8 @@ def run_descents(
     seed: int,
     *,
     n_steps: int | None = None,
+    guide: Denoiser | None = None,
+    guidance: float = 1.0,
     init: ArrayLike | None = None,
     given: ArrayLike | None = None,
     callback: Callable[[int, slice, Array], None] | None = None,
@@ -67,6 +70,10 @@ def run_descents(
         How many rows, and of which stream.
     n_steps : int, optional
         Levels of the grid; for annealed Langevin, steps at each level.
+    guide : Denoiser, optional
+        One that has learnt less, which the samples are led away from.
+    guidance : float, default=1.0
+        How far, as in `guided`; at 1.0 not at all.
     init : array-like of shape (n_samples, n_features), optional
         Rows at the highest level, in the units of X.
     given : array-like of shape (n_features,) or (n_samples, n_features), optional
@@ -86,11 +93,11 @@ def run_descents(
     start = check_init(init, n_samples, affine)
     levels, hyper = _plan(sampler, noise, n_steps, hyper)
     device = model.basis.device
-    at = cache(model.at)
     fixed = None if given is None else _Given(given, n_samples, affine, FARTHEST * levels[0])
 
-    def score(x: Tensor, sigma: float) -> Tensor:
-        return at(sigma)(x)
+    score = _field(model)
+    if guide is not None and guidance != 1:
+        score = guided(score, _field(guide.to(model.basis)), guidance)
 
     def draw_start(size: int, stream: torch.Generator) -> Tensor:
         options = {"generator": stream, "device": device, "dtype": model.basis.dtype}
@@ -114,6 +121,12 @@ def run_descents(
         block_rows=block_rows,
     )
     return X if fixed is None else np.where(fixed.known, fixed.rows, X)
+
+
+def _field(model: Denoiser) -> NoiseScore:
+    """Return the field as a function of rows and a noise level."""
+    at = cache(model.at)
+    return lambda x, sigma: at(sigma)(x)
 
 
 def _plan(

@@ -80,6 +80,14 @@ def isolated(*, grad: bool = False) -> Iterator[None]:
         yield
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device computes in bfloat16; elsewhere it is emulated, and slower."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
 def keep_freed_memory() -> None:
     """Let the C library keep what one training step frees for the next.
 

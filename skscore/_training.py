@@ -8,12 +8,14 @@ own rate and its own best weights.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import vector_to_parameters
 
 from skscore._adamw import AdamW
 from skscore._autodiff import ScoreFn
@@ -31,6 +33,7 @@ WARM_UP = 50  # steps until the full rate
 DECAY_FROM = 0.7  # share of the budget after which the rate falls linearly to zero
 LARGEST_WEIGHT = 1e6  # a step that leaves for more is seen by no later loss
 AVERAGE_SPAN = 200  # steps over which the weights are averaged
+EARLY = 1 / 16  # share of the budget after which weights are kept that have learnt less
 N_ERRORS = 2  # standard errors that the held-out gain over step 0 must exceed
 
 
@@ -48,6 +51,7 @@ class Plan:
     average: bool = True  # whether the weights are averaged over the last steps
     residual_test: bool = True  # whether training is undone when it did not help
     sigma: float = 0.0  # of the noise that blurs the rows, anew in each batch
+    mixed: bool = False  # whether large products are taken in bfloat16
 
 
 @dataclass
@@ -57,6 +61,7 @@ class History:
     loss: list[float] = field(default_factory=list)  # mean objective of each epoch
     held_out: list[float] = field(default_factory=list)  # what the judge says at each check
     n_epochs: int = 0
+    early: Tensor | None = None  # averaged weights when a share EARLY of the budget was spent
 
 
 @torch.no_grad()
@@ -72,6 +77,13 @@ def gain_is_noise(first: Tensor, best: Tensor) -> bool:
     if len(gain) < 2:  # one row has no spread to go by
         return True
     return bool(gain.mean() <= N_ERRORS * gain.std() / math.sqrt(len(gain)))
+
+
+def with_weights(model: nn.Module, weights: Tensor) -> nn.Module:
+    """Return a copy of a model with other weights for those that it trains, in their order."""
+    other = copy.deepcopy(model)
+    vector_to_parameters(weights.flatten(), (p for p in other.parameters() if p.requires_grad))
+    return other
 
 
 def fit_score(
@@ -135,6 +147,10 @@ class _Run:
         self.budget = plan.n_epochs * self.n_batches
         self.stale = torch.zeros(k, dtype=torch.int64, device=x.device)  # checks without a gain
         self.drops = torch.zeros_like(self.stale)
+        # No cache: inside another context it would hold the weights of the first step.
+        self._precision = torch.autocast(
+            x.device.type, torch.bfloat16, enabled=plan.mixed, cache_enabled=False
+        )
 
     def go(self, on_epoch) -> None:
         most = -(-MOST_STEPS // self.n_batches)
@@ -180,12 +196,14 @@ class _Run:
         for batch in range(self.n_batches):
             step = epoch * self.n_batches + batch
             rows = self._blurred(shuffled[..., batch * size : (batch + 1) * size, :])
-            with torch.enable_grad():
+            with torch.enable_grad(), self._precision:
                 loss = self.objective(self.model, rows, generator=self.generator).mean(dim=-1).sum()
             self.optimiser.step(loss, self._rate(step))
             # A short memory at first: the average must not hold the start of a short training.
             weight = max(1 / (1 + step / 10), 1 / AVERAGE_SPAN) if self.plan.average else 1.0
             self.average.lerp_(self.optimiser.weights, weight)
+            if step + 1 == math.ceil(EARLY * self.budget):
+                self.history.early = self.average.clone()
             losses.append(loss.detach() / len(self.drops))
         values = torch.stack(losses)
         lost = ~torch.isfinite(values)
@@ -243,3 +261,4 @@ class _Run:
             return
         if gain_is_noise(first, best):
             self.best.copy_(self.start)
+            self.history.early = None

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from skscore._model import ScoreModel
-from skscore._training import History, Plan, fit_score, gain_is_noise, held_out_objective
+from skscore._torch import isolated
+from skscore._training import (
+    History,
+    Plan,
+    fit_score,
+    gain_is_noise,
+    held_out_objective,
+    with_weights,
+)
 from skscore.exceptions import DivergenceError
 from skscore.networks import MLP
 from skscore.objectives import OBJECTIVES, exact
@@ -280,3 +288,52 @@ def test_on_epoch_can_stop():
 
     assert train(curved(), rows(), on_epoch=on_epoch).n_epochs == 4
     assert seen == [0, 1, 2, 3]
+
+
+def test_weights_of_a_sixteenth_of_the_budget_are_kept():
+    """33 steps: the average after the third, which a training that stops there ends with."""
+    budget = {"n_epochs": 33, "batch_size": 200}
+    model, stopped, other = curved(), curved(), curved()
+    history = train(model, rows(), **budget)
+    train(stopped, rows(), on_epoch=lambda epoch, _: epoch == 2, **budget)
+    early = with_weights(model, history.early)
+    assert torch.equal(weights(early), weights(stopped))
+    train(other, rows(), on_epoch=lambda epoch, _: epoch == 1, **budget)
+    assert not torch.equal(weights(early), weights(other))
+    assert not torch.equal(weights(early), weights(model))
+
+
+def test_a_training_that_did_not_help_leaves_no_early_weights():
+    x = torch.randn(200, D, generator=stream(), dtype=torch.float64)
+    assert train(curved(), x[:150], x[150:], learning_rate=1e-9).early is None
+    assert (
+        train(curved(), x[:150], x[150:], learning_rate=1e-9, residual_test=False).early is not None
+    )
+
+
+def test_products_in_bfloat16_train_about_as_others_do():
+    """They differ in the third digit, and a step in float32 does not."""
+
+    def linear32():
+        return linear().float()
+
+    x = rows().float()
+    exact_steps, again, mixed = linear32(), linear32(), linear32()
+    seen = []
+
+    def objective(score, rows, generator):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return exact(score, rows)
+
+    train(exact_steps, x, objective=objective, n_epochs=3)
+    assert not any(seen)
+    train(again, x, n_epochs=3)
+    assert torch.equal(weights(exact_steps), weights(again))
+    seen.clear()
+    with isolated():  # which is a context of that kind, too
+        train(mixed, x, objective=objective, n_epochs=3, mixed=True)
+    assert all(seen)
+    assert not torch.is_autocast_enabled("cpu")
+    assert weights(mixed).dtype == torch.float32
+    torch.testing.assert_close(weights(mixed), weights(exact_steps), rtol=0.05, atol=0.01)
+    assert not torch.equal(weights(mixed), weights(exact_steps))

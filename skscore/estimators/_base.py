@@ -22,7 +22,7 @@ from skscore._base import KEPT_ROWS, Array, Spread
 from skscore._callbacks import CallbackSupportMixin, epochs_of, print_epoch
 from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
-from skscore._training import History, Plan, fit_score, held_out_objective
+from skscore._training import History, Plan, fit_score, held_out_objective, with_weights
 from skscore._validation import (
     Check,
     auto_or,
@@ -37,7 +37,7 @@ from skscore._validation import (
     refuse,
 )
 from skscore.estimators._design import Design
-from skscore.estimators._fitted import FittedNetwork, at_level
+from skscore.estimators._fitted import FittedNetwork, at_level, weights_of
 from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
 from skscore.noise import Levels, OneLevel
@@ -105,6 +105,8 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
     _looked = KEPT_ROWS  # rows that the mean square of the field is taken over
     _most_held_out = sys.maxsize
     _images = False  # whether the rows are images
+    _guided = False  # whether a network that has learnt less is kept, for guidance
+    _mixed = False  # whether training may take large products in bfloat16
 
     def _n_networks(self) -> int:
         return int(self.n_members)
@@ -175,18 +177,23 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             _torch.keep_freed_memory()
             if not anew:
                 design.refuse_another(self._design)
-            model = design.build(seed, None if anew else self._weights())
+            model = design.build(seed, None if anew else weights_of(self._model))
             model = model.to(device, torch.float32)
             history, failure = self._train(model, train, held_out, levels, device, seed)
-            model = model.requires_grad_(False).to(design.dtype)
-            # The skip was rounded to float32 for training; the field is evaluated in float64.
-            model.set_gaussian(_torch.to_tensor(precision, device, design.dtype))
+            guide = None if anew else self._guide
+            if anew and self._guided and history.early is not None:
+                guide = with_weights(model, history.early)
+            for each in filter(None, (model, guide)):
+                each.requires_grad_(False).to(design.dtype)
+                # The skip was rounded to float32 for training; fields are in the design's dtype.
+                each.set_gaussian(_torch.to_tensor(precision, device, design.dtype))
             field = at_level(model, levels.sigmas[-1])
             looked = _torch.to_tensor(U[: self._looked], device, design.dtype)
             force = field(looked).square().sum(dim=1).mean()
         rows = U[random.permutation(len(U))[:KEPT_ROWS]].astype(np.float32)
         return {
             "_model": model,
+            "_guide": guide,
             "_affine": affine,
             "_design": design,
             "_spread": Spread(float(force), float(np.linalg.norm(U, axis=1).max())),
@@ -261,6 +268,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             average=bool(self.average),
             residual_test=bool(self.residual_test),
             sigma=self._blur(),
+            mixed=self._mixed and _torch.has_bfloat16(device),
         )
         x = _torch.to_tensor(train, device, torch.float32)
         x_held_out = _torch.to_tensor(held_out, device, torch.float32) if held_out.size else None

@@ -25,6 +25,7 @@ from skscore._model import ScoreModel
 from skscore.estimators._design import Design
 from skscore.objectives import PROJECTIONS
 
+MODELS = ("_model", "_guide")
 SCORE_PROBES = 16  # directions that the divergence is estimated along, of larger images
 
 
@@ -38,6 +39,7 @@ class FittedNetwork(BaseScoreEstimator):
     """Abstract base: what a network gives, once it is fitted."""
 
     _model: Any  # a ScoreModel or a Denoiser
+    _guide: Any  # one that has learnt less, for guidance; or None
     _affine: AffineMap
     _design: Design
     _spread: Spread
@@ -128,24 +130,26 @@ class FittedNetwork(BaseScoreEstimator):
 
     # State: arrays and no tensors, so that it loads where there is no such device ---------------
 
-    def _weights(self) -> dict[str, NDArray]:
-        state = self._model.network.state_dict()
-        return {name: t.to("cpu", torch.float32).numpy().copy() for name, t in state.items()}
-
     def __getstate__(self):
         state = dict(super().__getstate__())
-        if "_model" in state:
-            state["_model"] = self._weights()
-        return state
+        kept = {name: state[name] for name in MODELS if state.get(name) is not None}
+        return state | {name: weights_of(model) for name, model in kept.items()}
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        weights = vars(self).get("_model")
-        if weights is not None:
-            with _torch.isolated():
-                model = self._design.build(0, weights)
-            device = _torch.resolve_device_or_cpu(self.device)
-            self._model = model.requires_grad_(False).to(device, self._design.dtype)
+        for name in MODELS:
+            weights = vars(self).get(name)
+            if weights is not None:
+                with _torch.isolated():
+                    model = self._design.build(0, weights)
+                device = _torch.resolve_device_or_cpu(self.device)
+                setattr(self, name, model.requires_grad_(False).to(device, self._design.dtype))
+
+
+def weights_of(model: ScoreModel | Denoiser) -> dict[str, NDArray]:
+    """Return the weights of a model's network as arrays."""
+    state = model.network.state_dict()
+    return {name: t.to("cpu", torch.float32).numpy().copy() for name, t in state.items()}
 
 
 def at_level(model: ScoreModel | Denoiser, sigma: float) -> ScoreModel:

@@ -300,6 +300,21 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
             )
         return given
 
+    _guidance = 1.0  # by default, where there is a guide
+
+    def _led(self, guidance: object, given: object) -> dict:
+        """Return the guide and how far it leads, as `run_descents` takes them."""
+        if guidance is None:
+            guidance = self._guidance if self._guide is not None and given is None else 1.0
+        real(1.0, 100.0, closed=True)("guidance", guidance)
+        if self._guide is None and guidance != 1:
+            raise ValueError(
+                f"guidance={guidance!r} needs an early network beside the last one, which is kept "
+                f"by a fit of images (image_shape) at many noise levels that came to its end and "
+                f"that helped: leave guidance at None."
+            )
+        return {"guide": copy.deepcopy(self._guide), "guidance": float(guidance)}  # type: ignore[arg-type]
+
     def _sample(self, n_samples: int, seed: int, sampler: str, params: dict) -> Array:
         params = {name: value for name, value in params.items() if value is not None}
         given = params.get("given")
@@ -324,6 +339,7 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
         if given is not None:
             params = {**params, "given": self._given(given)}
         with _torch.isolated(), self._design.threads:
+            params |= self._led(params.get("guidance"), given)
             model = copy.deepcopy(self._model).to(torch.float32)
             levels = self._design.levels
             block = self._design.block_rows

@@ -93,7 +93,8 @@ class _Norm(nn.Module):
         if film is not None:
             gain = 1 + film[0]
             scale, shift = scale * gain, shift * gain + film[1]
-        out = torch.addcmul(shift.unsqueeze(1), pixels, scale.unsqueeze(1))
+        shift, scale = shift.unsqueeze(1).to(x), scale.unsqueeze(1).to(x)  # bfloat16 stays so
+        out = torch.addcmul(shift, pixels, scale)
         return out.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
 

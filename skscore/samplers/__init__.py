@@ -3,7 +3,7 @@
 One file each. A sampler never sees a network, and each row's path is its own. Those in
 AT_ONE_LEVEL take a field ``score(x)``; those in FROM_NOISE one at each noise level,
 ``score(x, sigma)``, and walk from noise to data. `conditional` does so with a part of each row
-given.
+given; `guided` makes a field of two.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from torch import Tensor
 from skscore.samplers._annealed_langevin import annealed_langevin
 from skscore.samplers._conditional import conditional
 from skscore.samplers._dpm_solver import dpm_solver
+from skscore.samplers._guided import guided
 from skscore.samplers._heun import churned_heun, probability_flow
 from skscore.samplers._langevin import langevin
 from skscore.samplers._mala import mala
@@ -30,4 +31,4 @@ FROM_NOISE: dict[str, Callable[..., Tensor]] = {
 }
 SAMPLERS = {**AT_ONE_LEVEL, **FROM_NOISE}
 
-__all__ = ["AT_ONE_LEVEL", "FROM_NOISE", "SAMPLERS", "conditional", *SAMPLERS]
+__all__ = ["AT_ONE_LEVEL", "FROM_NOISE", "SAMPLERS", "conditional", "guided", *SAMPLERS]

@@ -3,6 +3,7 @@
 import math
 import pickle
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from skscore import DenoisingScoreEstimator
+from skscore import DenoisingScoreEstimator, _torch
 from skscore.datasets import make_shapes
+from skscore.estimators import _images, _many_levels
 from skscore.networks import Bound, UNet
+from skscore.objectives import denoising, noise_conditional
 from skscore.testing import score_estimator_checks
 
 SHAPE = (1, 4, 6)
@@ -219,6 +222,46 @@ CHECKS = [check for check in score_estimator_checks() if check.__name__ not in O
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_it_keeps_the_contract_of_a_score_estimator(check):
     check(small(image_shape=(1, 1, 3), hidden_layer_sizes=(4,)))
+
+
+BFLOAT16 = {
+    "range": ({}, True),
+    "ladder": ({"n_noise_levels": 12}, True),
+    "one level": ({"sigma": 0.3}, False),
+    "energy": ({"parametrization": "energy"}, False),
+    "own network": ({"network": flat_network}, False),
+    "tables": ({"network": None, "image_shape": None}, False),
+}
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+@pytest.mark.parametrize(("params", "wanted"), BFLOAT16.values(), ids=list(BFLOAT16))
+def test_unets_at_many_levels_train_in_bfloat16_where_the_device_has_it(
+    params, wanted, has_it, monkeypatch
+):
+    seen = []
+
+    def watched(objective):
+        def watching(*args, **kwargs):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return objective(*args, **kwargs)
+
+        return watching
+
+    monkeypatch.setattr(_torch, "has_bfloat16", lambda device: has_it)
+    monkeypatch.setattr(_many_levels, "noise_conditional", watched(noise_conditional))
+    monkeypatch.setattr(_images, "denoising", watched(denoising))
+    est = small(**params, max_iter=1, early_stopping=False).fit(images(32))
+    assert set(seen) == {wanted and has_it}
+    assert est.score_samples(images(3)).dtype == np.float64
+
+
+def test_a_cpu_has_bfloat16_where_its_flags_say_so():
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists() or not hasattr(torch.cpu, "get_capabilities"):
+        pytest.skip("no list of the processor's flags, or a torch that cannot tell")
+    words = set(flags.read_text().split())
+    assert _torch.has_bfloat16(torch.device("cpu")) == bool(words & {"avx512_bf16", "amx_bf16"})
 
 
 # Faults -------------------------------------------------------------------------------------------

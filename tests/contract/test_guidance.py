@@ -1,0 +1,141 @@
+"""Guidance: samples are led away from what a network says that has learnt less."""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from skscore import DenoisingScoreEstimator
+from skscore._training import EARLY
+from skscore.samplers import FROM_NOISE, guided
+
+SHAPE = (1, 4, 6)
+FEW = {"random_state": 0, "n_steps": 4}
+
+
+def images(n=200, seed=0):
+    """Return images of a bright column on a dark ground."""
+    rng = np.random.default_rng(seed)
+    X = np.zeros((n, *SHAPE))
+    X[np.arange(n), 0, :, rng.integers(6, size=n)] = 1.0
+    return (X + 0.05 * rng.uniform(size=X.shape)).reshape(n, -1)
+
+
+def small(**params):
+    known = {"network": "unet", "image_shape": SHAPE, "hidden_layer_sizes": (8, 8), "max_iter": 4}
+    return DenoisingScoreEstimator(**{**known, "random_state": 0, **params})
+
+
+def last_layer(model):
+    return model.network.out.weight, model.network.out.bias
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return small().fit(images())
+
+
+@pytest.fixture
+def est(fitted):
+    return copy.deepcopy(fitted)
+
+
+@pytest.mark.parametrize(("guidance", "gain"), [(0.0, 0.7), (1.0, 1.0), (1.5, 1.15), (3.0, 1.6)])
+def test_the_field_goes_on_from_the_weak_one(guidance, gain):
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    seen = []
+
+    def weak(x, sigma):
+        seen.append(sigma)
+        return -0.7 * x / sigma
+
+    field = guided(lambda x, sigma: -x / sigma, weak, guidance)
+    torch.testing.assert_close(field(x, 0.5), -gain * x / 0.5, rtol=1e-12, atol=0)
+    assert seen == [0.5]
+
+
+@pytest.mark.parametrize("sampler", FROM_NOISE)
+def test_led_from_the_gaussian_a_network_counts_as_often_as_guidance_says(est, sampler):
+    """Where the guide's network is zero, guidance w is w times the residual."""
+    with torch.no_grad():
+        for p in last_layer(est._guide):
+            p.zero_()
+    led = est.sample(3, sampler=sampler, guidance=2.5, **FEW)
+    plain = est.sample(3, sampler=sampler, guidance=1, **FEW)
+    with torch.no_grad():
+        for p in last_layer(est._model):
+            p.mul_(2.5)
+    np.testing.assert_allclose(
+        led, est.sample(3, sampler=sampler, guidance=1, **FEW), rtol=1e-4, atol=1e-5
+    )
+    assert np.abs(led - plain).max() > 0.01
+
+
+def test_images_are_led_by_default_and_given_values_are_not(fitted):
+    drawn = fitted.sample(3, **FEW)
+    np.testing.assert_array_equal(drawn, fitted.sample(3, guidance=1.5, **FEW))
+    assert np.abs(drawn - fitted.sample(3, guidance=1, **FEW)).max() > 1e-4
+    given = np.full(math.prod(SHAPE), np.nan)
+    given[0] = 0.5
+    few = {"given": given, "n_corrections": 1, **FEW}
+    drawn = fitted.sample(2, **few)
+    np.testing.assert_array_equal(drawn, fitted.sample(2, guidance=1.0, **few))
+    assert np.abs(drawn - fitted.sample(2, guidance=1.5, **few)).max() > 1e-4
+
+
+def test_the_guide_has_learnt_less(fitted):
+    """After a sixteenth of the steps the first epoch's loss is not undone yet."""
+    X = images(50, seed=1)
+    noisy = X + 0.3 * X.std() * np.random.default_rng(0).standard_normal(X.shape)
+    early = copy.deepcopy(fitted)
+    early._model = early._guide
+    errors = [
+        ((noisy + (0.3 * X.std()) ** 2 * e.score_samples(noisy, sigma=0.3) - X) ** 2).mean()
+        for e in (early, fitted)
+    ]
+    assert errors[0] > 1.05 * errors[1]
+    assert EARLY == 1 / 16
+
+
+def test_a_copy_is_led_alike(fitted):
+    loaded = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(loaded.sample(3, **FEW), fitted.sample(3, **FEW))
+
+
+def test_a_warm_start_keeps_the_first_guide():
+    X = images()
+    est = small(warm_start=True).fit(X)
+    before = [p.clone() for p in last_layer(est._guide)]
+    weights = [p.clone() for p in last_layer(est._model)]
+    est.set_params(max_iter=2).fit(X)
+    assert all(map(torch.equal, before, last_layer(est._guide)))
+    assert not all(map(torch.equal, weights, last_layer(est._model)))
+
+
+NO_GUIDE = {
+    "tables": {"network": None, "image_shape": None, "hidden_layer_sizes": (8,)},
+    "training that did not help": {"learning_rate_init": 1e-12},
+}
+
+
+@pytest.mark.parametrize("params", NO_GUIDE.values(), ids=list(NO_GUIDE))
+def test_without_a_guide_none_is_followed(params):
+    est = small(**params).fit(images())
+    np.testing.assert_array_equal(est.sample(2, **FEW), est.sample(2, guidance=1.0, **FEW))
+    with pytest.raises(ValueError, match=r"guidance=2 needs an early network .*leave guidance at"):
+        est.sample(2, guidance=2, **FEW)
+
+
+@pytest.mark.parametrize("guidance", [0.99, 0, -1, 100, np.nan, np.inf, "2", True, [1.5]])
+def test_a_guidance_that_is_none_is_refused_by_name(fitted, guidance):
+    with pytest.raises(ValueError, match=r"guidance=.* it must be a finite number >= 1 and < 100"):
+        fitted.sample(2, guidance=guidance, **FEW)
+
+
+def test_one_level_has_no_guidance():
+    est = small(sigma=0.3).fit(images())
+    with pytest.raises(TypeError, match="'guidance', which sampler='langevin' does not take"):
+        est.sample(2, guidance=1.5)
