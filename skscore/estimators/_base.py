@@ -181,7 +181,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             model = model.to(device, torch.float32)
             history, failure = self._train(model, train, held_out, levels, device, seed)
             guide = None if anew else self._guide
-            if anew and self._guided and history.early is not None:
+            if guide is None and self._guided and history.early is not None:
                 guide = with_weights(model, history.early)
             for each in filter(None, (model, guide)):
                 each.requires_grad_(False).to(design.dtype)

@@ -21,7 +21,6 @@ from skscore.objectives import denoising
 WIDTHS = (32, 96)  # channels at each resolution
 CENTER, SPREAD = 2.0, 1.2  # of the noise levels in training, in deviations, and of their log
 UNIFORM = 0.1  # share of the rows that is spread over all levels below
-GUIDANCE = 1.5  # of samples; chosen by shapes and MNIST rows of other seeds than are reported
 MARGIN = 0.25  # share of the range by which pixels may leave it, beside six times the noise
 
 
@@ -97,7 +96,6 @@ class ImageEstimator(ManyLevelEstimator):
     _most_held_out = _ForImages(256)
     _chunk = _ForImages(64)
     _looked = _ForImages(256)
-    _guidance = GUIDANCE
 
     def _n_networks(self) -> int:
         return 1 if self._images and self.n_members == "auto" else super()._n_networks()

@@ -33,6 +33,7 @@ LEAST, COARSEST = 0.01, 0.1  # sigma_min="auto" is between, in deviations of the
 LOOK_AT = 2_000  # rows at most, for the largest distance
 AT_LOWEST = 0.02  # share of the training rows at the lowest level of a range
 JUDGED = 4_000  # held-out rows that the loss is judged on, each as often as it takes
+GUIDANCE = 1.5  # of samples, where there is a guide: doc/guide/images.md has the choice
 APART = 1 + 1e-6  # the least ratio of two levels
 WIDEST = 1e7  # the largest ratio
 ROUNDING = 1e-9  # share by which a level may leave the range
@@ -300,12 +301,10 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
             )
         return given
 
-    _guidance = 1.0  # by default, where there is a guide
-
     def _led(self, guidance: object, given: object) -> dict:
         """Return the guide and how far it leads, as `run_descents` takes them."""
         if guidance is None:
-            guidance = self._guidance if self._guide is not None and given is None else 1.0
+            guidance = GUIDANCE if self._guide is not None and given is None else 1.0
         real(1.0, 100.0, closed=True)("guidance", guidance)
         if self._guide is None and guidance != 1:
             raise ValueError(

@@ -100,9 +100,32 @@ def test_the_guide_has_learnt_less(fitted):
     assert EARLY == 1 / 16
 
 
-def test_a_copy_is_led_alike(fitted):
-    loaded = pickle.loads(pickle.dumps(fitted))
-    np.testing.assert_array_equal(loaded.sample(3, **FEW), fitted.sample(3, **FEW))
+VARIANTS = {
+    "range": {},
+    "members": {"n_members": 2},
+    "ladder": {"n_noise_levels": 12},
+    "energy": {"parametrization": "energy"},
+    "no test of the residual": {"early_stopping": False, "residual_test": False},
+}
+
+
+@pytest.mark.parametrize("params", VARIANTS.values(), ids=list(VARIANTS))
+def test_a_copy_is_led_alike(params):
+    est = small(**params).fit(images())
+    loaded = pickle.loads(pickle.dumps(est))
+    kept = est.__getstate__().values()
+    assert not any(isinstance(value, torch.Tensor | torch.nn.Module) for value in kept)
+    few = {"random_state": 0} | ({} if "n_noise_levels" in params else {"n_steps": 4})
+    led, plain = (est.sample(3, guidance=guidance, **few) for guidance in (3.0, 1.0))
+    np.testing.assert_array_equal(loaded.sample(3, guidance=3.0, **few), led)
+    np.testing.assert_array_equal(loaded.sample(3, guidance=1.0, **few), plain)
+    assert np.abs(led - plain).max() > 1e-3
+
+
+def test_a_guide_that_is_the_network_itself_leads_nowhere(est):
+    est._guide = est._model
+    drawn = est.sample(3, guidance=50.0, **FEW)
+    np.testing.assert_array_equal(drawn, est.sample(3, guidance=1.0, **FEW))
 
 
 def test_a_warm_start_keeps_the_first_guide():
