@@ -119,3 +119,19 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     "tanh": Tanh,
 }
 KINKED = ("relu", "leaky_relu", "elu", "hardtanh", "relu6", "hardswish")
+
+
+def activation_named(name: str) -> type[Activation]:
+    """Return an activation by its name.
+
+    Raises
+    ------
+    ValueError
+        When there is none of that name.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"activation={name!r} is not valid: it must be one of {', '.join(ACTIVATIONS)}; a "
+            f"kinked one has no second derivative, which training needs."
+        )
+    return ACTIVATIONS[name]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from skscore._autodiff import divergence_by_tangents, fold
-from skscore.networks._activations import ACTIVATIONS
+from skscore.networks._activations import ACTIVATIONS, activation_named
 from skscore.networks._dual import Products
 
 FREQUENCIES = 7  # over n_features: by how much the first layer spreads by itself
@@ -118,6 +118,11 @@ class MLP(LayeredNetwork):
         log-uniform in [1, frequency_spread], so that some see fine structure; "auto" is
         1 + 7 / n_features, and 1.0 leaves all alike.
 
+    Raises
+    ------
+    ValueError
+        When there is no such activation.
+
     Examples
     --------
     >>> import torch
@@ -137,6 +142,7 @@ class MLP(LayeredNetwork):
         frequency_spread: float | str = "auto",
     ):
         super().__init__()
+        activation_named(activation)
         self.activation = activation
         sizes = [n_features, *hidden_layer_sizes, n_outputs]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()

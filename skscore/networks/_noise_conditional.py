@@ -105,6 +105,11 @@ class NoiseConditionalMLP(ConditionalNetwork, MLP):
     frequency_spread : float or "auto", default=1.0
         As in :class:`MLP`.
 
+    Raises
+    ------
+    ValueError
+        When there is no such activation.
+
     Examples
     --------
     >>> import torch

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skscore.networks._activations import ACTIVATIONS
+from skscore.networks._activations import activation_named
 from skscore.networks._noise_conditional import LOWEST, N_FREQUENCIES
 
 EPSILON = 1e-5  # added to a mean square
@@ -186,7 +186,8 @@ class UNet(nn.Module):
     Raises
     ------
     ValueError
-        When the image's pixels are not n_features, or `widths` is empty.
+        When the image's pixels are not n_features, `widths` is empty, or there is no such
+        activation.
 
     Notes
     -----
@@ -243,7 +244,7 @@ class UNet(nn.Module):
         unit = patch * 2 ** (len(widths) - 1)
         self.margins = (-width % unit, -height % unit)
         make = _Maker(generator)
-        f = ACTIVATIONS[activation].value
+        f = activation_named(activation).value
         options = {"device": "cpu", "dtype": torch.float32}
         k = torch.arange(1, N_FREQUENCIES + 1, **options)  # type: ignore[call-overload]
         self.register_buffer("frequencies", LOWEST * k, persistent=False)

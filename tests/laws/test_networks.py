@@ -12,7 +12,7 @@ from torch import nn
 
 from skscore import _autodiff
 from skscore._autodiff import divergence_by_tangents, value_and_divergence, value_and_jvp
-from skscore.networks import ACTIVATIONS, MLP, NETWORKS, NoiseConditionalMLP
+from skscore.networks import ACTIVATIONS, MLP, NETWORKS, NoiseConditionalMLP, UNet
 from skscore.networks._dual import Products
 
 D = 4
@@ -232,3 +232,14 @@ def test_blocks_of_tangents_add_up(size, A, hidden, x, woken, jacobian, monkeypa
     assert seen == ([] if hidden else blocks)  # in reverse there is one direction at a time
     torch.testing.assert_close(s, network(x), **TIGHT)
     torch.testing.assert_close(divergence, trace_of(jacobian(network, x), A), **TIGHT)
+
+
+@pytest.mark.parametrize("activation", ["relu", "Silu", "", None])
+@pytest.mark.parametrize("network", [MLP, NoiseConditionalMLP, UNet])
+def test_an_activation_that_is_none_is_refused_by_name(network, activation):
+    shape = {"image_shape": (1, 2, 2)} if network is UNet else {}
+    stream = torch.Generator().manual_seed(0)
+    with pytest.raises(
+        ValueError, match=rf"activation={activation!r} .*gelu, silu, softplus, tanh"
+    ):
+        network(D, D, generator=stream, activation=activation, **shape)
