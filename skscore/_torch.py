@@ -81,7 +81,7 @@ def isolated(*, grad: bool = False) -> Iterator[None]:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device computes in bfloat16; elsewhere it is emulated, and slower."""
+    """Tell whether a device is known to compute in bfloat16, which is slow where it is emulated."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}

@@ -61,7 +61,7 @@ class History:
     loss: list[float] = field(default_factory=list)  # mean objective of each epoch
     held_out: list[float] = field(default_factory=list)  # what the judge says at each check
     n_epochs: int = 0
-    early: Tensor | None = None  # averaged weights when a share EARLY of the budget was spent
+    early: Tensor | None = None  # averaged weights after a share EARLY of the budget, if outdone
 
 
 @torch.no_grad()
@@ -147,6 +147,7 @@ class _Run:
         self.budget = plan.n_epochs * self.n_batches
         self.stale = torch.zeros(k, dtype=torch.int64, device=x.device)  # checks without a gain
         self.drops = torch.zeros_like(self.stale)
+        self.outdone = self.drops > 0  # whether better weights came after the early ones
         # No cache: inside another context it would hold the weights of the first step.
         self._precision = torch.autocast(
             x.device.type, torch.bfloat16, enabled=plan.mixed, cache_enabled=False
@@ -161,6 +162,7 @@ class _Run:
                 self._epoch(epoch)
                 if self.x_held_out is None:
                     self.best.copy_(self.average)
+                    self.outdone.fill_(True)
                 due = (epoch + 1) % every == 0 or epoch + 1 == self.plan.n_epochs
                 if due:
                     self._check()
@@ -172,6 +174,8 @@ class _Run:
             self._keep_only_a_gain()
         finally:
             self.optimiser.weights.copy_(self.best)
+            if not bool(self.outdone.all()):
+                self.history.early = None
 
     def _blurred(self, x: Tensor) -> Tensor:
         if not self.plan.sigma:
@@ -204,6 +208,7 @@ class _Run:
             self.average.lerp_(self.optimiser.weights, weight)
             if step + 1 == math.ceil(EARLY * self.budget):
                 self.history.early = self.average.clone()
+                self.outdone.fill_(False)
             losses.append(loss.detach() / len(self.drops))
         values = torch.stack(losses)
         lost = ~torch.isfinite(values)
@@ -242,6 +247,7 @@ class _Run:
         gain = self.rows_at_best.mean(dim=1) - value
         better = gain > 0
         self.best[better] = self.average[better]
+        self.outdone |= better
         self.rows_at_best[better] = rows[better]
         self.stale = torch.where(gain > self.plan.tol, 0, self.stale + 1)
         self._drop(self.stale >= self.plan.n_iter_no_change)

@@ -304,11 +304,31 @@ def test_weights_of_a_sixteenth_of_the_budget_are_kept():
 
 
 def test_a_training_that_did_not_help_leaves_no_early_weights():
-    x = torch.randn(200, D, generator=stream(), dtype=torch.float64)
-    assert train(curved(), x[:150], x[150:], learning_rate=1e-9).early is None
-    assert (
-        train(curved(), x[:150], x[150:], learning_rate=1e-9, residual_test=False).early is not None
-    )
+    x = torch.randn(200, D, generator=stream(1), dtype=torch.float64)
+    few = {"x": x[:150], "held_out": x[150:], "learning_rate": 1e-9}
+    assert train(curved(), **few).early is None
+    assert train(curved(), residual_test=False, **few).early is not None
+
+
+@pytest.mark.parametrize("held_out", [None, rows(50, seed=1)], ids=["all rows", "held-out rows"])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, DivergenceError])
+def test_early_weights_that_nothing_outdid_are_not_left(failure, held_out):
+    """One epoch of 32 steps; the early weights are those after the second."""
+    seen = []
+
+    def failing(score, rows, generator):
+        seen.append(1)
+        if failure is KeyboardInterrupt and len(seen) == 20:
+            raise KeyboardInterrupt
+        lost = math.nan if len(seen) > 20 else 1.0
+        return exact(score, rows) * lost
+
+    history = History()
+    plan = replace(PLAN, n_epochs=1, batch_size=6)
+    with pytest.raises(failure):
+        fit_score(curved(), rows(192), held_out, failing, plan, generator=stream(), history=history)
+    assert len(seen) >= 20
+    assert history.early is None
 
 
 def test_products_in_bfloat16_train_about_as_others_do():

@@ -146,10 +146,11 @@ class DenoisingScoreEstimator(ImageEstimator):
     ``init``, rows in the units of X at the highest level in place of noise, and ``step_size``,
     ``n_corrections``, ``churn`` where the sampler has them.
 
-    Samples of images are led away from what the network said after a sixteenth of its training
-    (Karras et al. 2024): ``guidance`` is 1.5 by default, and 1 is none. That sharpens outlines, and
-    each step takes two evaluations. The field, densities and codes are the network's own, and so
-    are samples with ``given`` unless `guidance` says otherwise. Tables keep no early network.
+    Images that are drawn from noise are led away from what the network said after a sixteenth of
+    its training (Karras et al. 2024): ``guidance`` is 1.5 by default, and 1 is none. That sharpens
+    outlines, and takes twice the evaluations. The field, densities and codes are the network's own,
+    and so are samples with ``given`` unless `guidance` says otherwise. Tables keep no early
+    network.
 
     ``given=`` draws the rest of each row from its law given some values: an array of shape
     (n_features,) or (n_samples, n_features), or a data frame, NaN where a value is to be drawn; or

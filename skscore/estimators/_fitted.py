@@ -39,7 +39,7 @@ class FittedNetwork(BaseScoreEstimator):
     """Abstract base: what a network gives, once it is fitted."""
 
     _model: Any  # a ScoreModel or a Denoiser
-    _guide: Any  # one that has learnt less, for guidance; or None
+    _guide: Any = None  # one that has learnt less, for guidance
     _affine: AffineMap
     _design: Design
     _spread: Spread

@@ -309,9 +309,11 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
         if self._guide is None and guidance != 1:
             raise ValueError(
                 f"guidance={guidance!r} needs an early network beside the last one, which is kept "
-                f"by a fit of images (image_shape) at many noise levels that came to its end and "
-                f"that helped: leave guidance at None."
+                f"by a fit of images (image_shape) at many noise levels that went on to learn from "
+                f"there: leave guidance at None."
             )
+        if guidance == 1:
+            return {"guidance": 1.0}
         return {"guide": copy.deepcopy(self._guide), "guidance": float(guidance)}  # type: ignore[arg-type]
 
     def _sample(self, n_samples: int, seed: int, sampler: str, params: dict) -> Array:
