@@ -331,6 +331,25 @@ def test_early_weights_that_nothing_outdid_are_not_left(failure, held_out):
     assert history.early is None
 
 
+def test_better_weights_from_before_the_early_ones_do_not_outdo_them():
+    """Three steps to an epoch: two checks, then the seventh step of 111, and no check after it."""
+    seen = []
+
+    def failing(score, rows, generator):
+        seen.append(1)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+        return exact(score, rows)
+
+    history = History()
+    plan = replace(PLAN, n_epochs=37, batch_size=64)
+    few = {"generator": stream(), "history": history}
+    with pytest.raises(KeyboardInterrupt):
+        fit_score(curved(), rows(192), rows(50, seed=1), failing, plan, **few)
+    assert history.held_out[0] > history.held_out[1]
+    assert history.early is None
+
+
 def test_products_in_bfloat16_train_about_as_others_do():
     """They differ in the third digit, and a step in float32 does not."""
 
