@@ -152,13 +152,13 @@ class AffineMap:
         With `sigma` that of the Gaussian blurred by N(0, sigma^2 I) in these coordinates.
         """
         white = AffineMap.standardising(moments, "full")
-        if np.array_equal(white.matrix, self.matrix):  # nothing that rounding could turn about
-            return np.eye(self.rank) / (1 + sigma**2)
         try:
             inverse = np.linalg.inv(self.matrix)
         except np.linalg.LinAlgError as error:
             raise ValueError(MIXED_SCALES) from error
         half = white.matrix[: self.rank] @ inverse[:, : self.rank]
+        if np.array_equal(white.matrix, self.matrix):
+            half = np.eye(self.rank)  # without rounding, which would choose its eigenvectors
         P = half.T @ half
         return np.linalg.solve(np.eye(self.rank) + sigma**2 * P, P) if sigma else P
 

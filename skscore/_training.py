@@ -51,7 +51,7 @@ class Plan:
     average: bool = True  # whether the weights are averaged over the last steps
     residual_test: bool = True  # whether training is undone when it did not help
     sigma: float = 0.0  # of the noise that blurs the rows, anew in each batch
-    mixed: bool = False  # whether large products are taken in bfloat16
+    mixed: bool = False  # whether products are taken in bfloat16
 
 
 @dataclass

@@ -106,7 +106,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
     _most_held_out = sys.maxsize
     _images = False  # whether the rows are images
     _guided = False  # whether a network that has learnt less is kept, for guidance
-    _mixed = False  # whether training may take large products in bfloat16
+    _mixed = False  # whether training may take products in bfloat16
 
     def _n_networks(self) -> int:
         return int(self.n_members)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from columns import SIZE, images, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -19,22 +20,6 @@ from skscore.estimators import _images, _many_levels
 from skscore.networks import Bound, UNet
 from skscore.objectives import denoising, noise_conditional
 from skscore.testing import score_estimator_checks
-
-SHAPE = (1, 4, 6)
-SIZE = math.prod(SHAPE)
-
-
-def images(n=200, seed=0):
-    """Return images of a bright column on a dark ground."""
-    rng = np.random.default_rng(seed)
-    X = np.zeros((n, *SHAPE))
-    X[np.arange(n), 0, :, rng.integers(6, size=n)] = 1.0
-    return (X + 0.05 * rng.uniform(size=X.shape)).reshape(n, -1)
-
-
-def small(**params):
-    known = {"network": "unet", "image_shape": SHAPE, "hidden_layer_sizes": (8, 8), "max_iter": 3}
-    return DenoisingScoreEstimator(**{**known, "random_state": 0, **params})
 
 
 class Flat(torch.nn.Module):

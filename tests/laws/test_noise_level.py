@@ -39,6 +39,14 @@ def test_the_precision_is_that_of_the_blurred_gaussian(kind, sigma, d):
     np.testing.assert_allclose(P @ blurred(X, kind, sigma), np.eye(d), atol=1e-9)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.5])
+def test_whitened_rows_have_a_multiple_of_the_identity_without_rounding(sigma):
+    """Rounding would choose the eigenvectors, and with them the last digits of a training."""
+    moments = Moments.of(normal(d=3))
+    P = AffineMap.standardising(moments, "full").gaussian_precision(moments, sigma)
+    np.testing.assert_array_equal(P, np.eye(3) * P[0, 0])
+
+
 def test_the_precision_of_collinear_rows():
     X = normal()
     wide = np.column_stack([X, X[:, 0] - 2 * X[:, 1]])
