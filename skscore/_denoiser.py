@@ -9,7 +9,8 @@ that of the data blurred at level sigma. The score is
 so that for Gaussian data F = 0 is exact at every level, and F sees and returns numbers of order
 one. At ``lam = 1`` and above FINE this is the preconditioning of Karras et al. (2022, table 1);
 below, their k = 1 / (sigma r) grows without bound, while the residual score does not: there it
-would leave the small levels, and the field that `score_samples` returns, to chance.
+would leave the small levels, and the field that `score_samples` returns, to chance. The whole may
+be averaged with the score of a Gaussian mixture, which is known at every level.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from skscore._linear import eigen, from_eigen, times, transposed
+from skscore._mixture import Mixture
 from skscore._model import ScoreModel
 from skscore.networks import Conjugate, bind, conjugate
 
@@ -43,6 +45,10 @@ class Denoiser(nn.Module):
         Whether the network is an energy.
     conditional : bool, default=True
         Whether the network takes the log of the noise level beside the rows.
+    mixture : Mixture, optional
+        Another estimate of the whole field, of the data without noise.
+    share : float, default=0.0
+        Of the mixture, in the average of the two.
     """
 
     precision: Tensor
@@ -50,13 +56,32 @@ class Denoiser(nn.Module):
     basis: Tensor
 
     def __init__(
-        self, network: nn.Module, precision: Tensor, *, energy: bool, conditional: bool = True
+        self,
+        network: nn.Module,
+        precision: Tensor,
+        *,
+        energy: bool,
+        conditional: bool = True,
+        mixture: Mixture | None = None,
+        share: float = 0.0,
     ):
         super().__init__()
         self.network, self.has_energy, self.conditional = network, energy, conditional
+        self.mixture, self.share = mixture, share
         for name in ("precision", "variances", "basis"):
             self.register_buffer(name, torch.empty(0))
         self.set_gaussian(precision)
+
+    def mixed(self, mixture: Mixture, share: float) -> Denoiser:
+        """Return the model of the same network with a share of a mixture."""
+        return Denoiser(
+            self.network,
+            self.precision,
+            energy=self.has_energy,
+            conditional=self.conditional,
+            mixture=mixture,
+            share=share,
+        )
 
     def set_gaussian(self, precision: Tensor) -> None:
         """Set the Gaussian that the network stands over."""
@@ -112,6 +137,12 @@ class Denoiser(nn.Module):
 
         Fewer levels (..., m, 1) are shared by neighbours, n / m at a time.
         """
+        field = self._learnt(x, sigma)
+        if self.mixture is None:
+            return field
+        return torch.lerp(field, self.mixture(x, neighbours(sigma, x)), self.share)
+
+    def _learnt(self, x: Tensor, sigma: Tensor) -> Tensor:
         level = neighbours(sigma, x)
         blurred = self._blurred(level)
         if not self.has_energy:
@@ -149,7 +180,10 @@ class Denoiser(nn.Module):
             self._height(level).view(1, 1) if self.has_energy else from_eigen(Q, self._k(level))
         )
         network = conjugate(self._bound(level), inside, outside)
-        return ScoreModel(network, precision, energy=self.has_energy)
+        mixture = None if self.mixture is None else self.mixture.at(sigma)
+        return ScoreModel(
+            network, precision, energy=self.has_energy, mixture=mixture, share=self.share
+        )
 
     def flow(self, sigma: float):
         """Return the velocity of the probability flow, ``dw / d log sigma``.
@@ -159,7 +193,7 @@ class Denoiser(nn.Module):
         """
         level, Q = self._level(sigma), self.basis
         root = self._blurred(level).sqrt()
-        if self.has_energy:
+        if self.has_energy or self.mixture is not None:
             outside = from_eigen(Q, -(level**2) / root)
             return Conjugate(self.at(sigma).residual, from_eigen(Q, root), outside)
         identity = from_eigen(Q, torch.ones_like(root))

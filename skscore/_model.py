@@ -1,7 +1,7 @@
 """A score model in standardised coordinates: a Gaussian skip, and a residual that is learnt.
 
 ``s(u) = -P u + r(u)``. The residual r is a network, or minus the gradient of one: here, and
-nowhere else, an energy becomes a score.
+nowhere else, an energy becomes a score. It may be averaged with that of a Gaussian mixture.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from skscore._autodiff import (
     value_and_products,
 )
 from skscore._linear import times, trace
+from skscore._mixture import Average, Mixture, OverGaussian
 
 
 class GradientField(nn.Module):
@@ -71,23 +72,51 @@ class ScoreModel(nn.Module):
         P, of the Gaussian; its mean is zero. A number is a multiple of the identity.
     energy : bool
         Whether the network is an energy.
+    mixture : Mixture, optional
+        Another estimate of the whole field.
+    share : float, default=0.0
+        Of the mixture, in the average of the two.
     """
 
     precision: Tensor
 
-    def __init__(self, network: nn.Module, precision: Tensor, *, energy: bool):
+    def __init__(
+        self,
+        network: nn.Module,
+        precision: Tensor,
+        *,
+        energy: bool,
+        mixture: Mixture | None = None,
+        share: float = 0.0,
+    ):
         super().__init__()
-        self.residual = GradientField(network) if energy else network
+        self.residual: nn.Module = GradientField(network) if energy else network
         self.register_buffer("precision", precision)
+        if mixture is not None:
+            self.residual = Average(self.residual, OverGaussian(mixture, precision), share)
+
+    def mixed(self, mixture: Mixture, share: float) -> ScoreModel:
+        """Return the model of the same network with a share of a mixture."""
+        return ScoreModel(
+            self.network,
+            self.precision,
+            energy=isinstance(self._own, GradientField),
+            mixture=mixture,
+            share=share,
+        )
 
     def set_gaussian(self, precision: Tensor) -> None:
         """Set the Gaussian that the network stands over."""
         self.precision = precision.clone()
 
     @property
+    def _own(self) -> nn.Module:
+        return self.residual.f if isinstance(self.residual, Average) else self.residual
+
+    @property
     def network(self) -> nn.Module:
         """The module that is trained."""
-        return self.residual.network if isinstance(self.residual, GradientField) else self.residual
+        return self._own.network if isinstance(self._own, GradientField) else self._own
 
     def skip(self, x: Tensor) -> Tensor:
         """Return the score of the Gaussian."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -38,6 +39,7 @@ from skscore._validation import (
 )
 from skscore.estimators._design import Design
 from skscore.estimators._fitted import FittedNetwork, at_level, weights_of
+from skscore.estimators._mixture import WeighedMixture, weigh
 from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
 from skscore.noise import Levels, OneLevel
@@ -76,6 +78,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             "learning_rate": option("adaptive", "constant"),
             "learning_rate_init": real(high=LARGEST_RATE),
             "average": flag,
+            "mixture": flag,
             "weight_decay": real(high=LARGEST_RATE, closed=True),
             "early_stopping": flag,
             "validation_fraction": real(high=1.0),
@@ -180,6 +183,9 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             model = design.build(seed, None if anew else weights_of(self._model))
             model = model.to(device, torch.float32)
             history, failure = self._train(model, train, held_out, levels, device, seed)
+            if failure is None:
+                mixture = self._weighed_mixture(model, U, train, held_out, levels, device, seed)
+                design = replace(design, mixture=mixture)
             guide = None if anew else self._guide
             if guide is None and self._guided and history.early is not None:
                 guide = with_weights(model, history.early)
@@ -187,6 +193,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                 each.requires_grad_(False).to(design.dtype)
                 # The skip was rounded to float32 for training; fields are in the design's dtype.
                 each.set_gaussian(_torch.to_tensor(precision, device, design.dtype))
+            model = design.mixed(model)
             field = at_level(model, levels.sigmas[-1])
             looked = _torch.to_tensor(U[: self._looked], device, design.dtype)
             force = field(looked).square().sum(dim=1).mean()
@@ -199,12 +206,33 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             "_spread": Spread(float(force), float(np.linalg.norm(U, axis=1).max())),
             "_rows": rows if self.keep_rows else None,
             **self._fitted_levels(levels),
+            "mixture_share_": 0.0 if design.mixture is None else design.mixture.share,
             "location_": moments.mean,
             "covariance_": moments.covariance,
             "loss_curve_": history.loss,
             "validation_scores_": [-v for v in history.held_out] or None,
             "n_iter_": history.n_epochs,
         }, failure
+
+    def _weighed_mixture(
+        self,
+        model: ScoreModel | Denoiser,
+        U: Array,
+        train: NDArray,
+        held_out: NDArray,
+        levels: Levels,
+        device: torch.device,
+        seed: int,
+    ) -> WeighedMixture | None:
+        """Return the mixture that the field is averaged with, where held-out rows ask for it."""
+        if not self.mixture or not held_out.size or self._images:
+            return None
+        x = _torch.to_tensor(held_out, device, torch.float32)
+        if self._blur():
+            stream = _torch.generator(seed, device)
+            x = x + self._blur() * torch.randn(x.shape, generator=stream, device=device)
+        sigma = levels.sigma if isinstance(levels, OneLevel) else 0.0
+        return weigh(model, self._judge(levels), U, train, x, sigma=sigma, seed=seed)
 
     def _split(self, U: NDArray, random: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Return training and held-out rows, which have no row in common.

@@ -97,6 +97,11 @@ class DenoisingScoreEstimator(ImageEstimator):
     residual_test : bool, default=True
         Whether the field returns to the Gaussian that it starts from, unless the held-out rows of
         all members show a gain beyond two standard errors. Needs `early_stopping`.
+    mixture : bool, default=True
+        Whether a Gaussian mixture is fitted beside the network, its number of components chosen by
+        the Bayesian information criterion, and takes the share of the field that the held-out rows
+        ask for: none where they show no gain of two standard errors. Needs `early_stopping`; up to
+        64 features.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and coordinates of the last fit.
     keep_rows : bool, default=True
@@ -121,6 +126,8 @@ class DenoisingScoreEstimator(ImageEstimator):
         Noise levels, decreasing; the two ends where the model has every level between.
     n_iter_ : int
         Epochs that were run.
+    mixture_share_ : float
+        Share of the Gaussian mixture in the field: 0.0 where the network is all of it.
     location_ : ndarray of shape (n_features,)
         Mean of the training rows.
     covariance_ : ndarray of shape (n_features, n_features)
@@ -213,6 +220,7 @@ class DenoisingScoreEstimator(ImageEstimator):
         n_iter_no_change=5,
         tol=0.0,
         residual_test=True,
+        mixture=True,
         warm_start=False,
         keep_rows=True,
         device="auto",
@@ -243,6 +251,7 @@ class DenoisingScoreEstimator(ImageEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.residual_test = residual_test
+        self.mixture = mixture
         self.warm_start = warm_start
         self.keep_rows = keep_rows
         self.device = device

@@ -20,6 +20,7 @@ from skscore._affine import Array
 from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
 from skscore._validation import refuse
+from skscore.estimators._mixture import WeighedMixture
 from skscore.networks import Ensemble, Gated
 from skscore.noise import Levels, OneLevel
 
@@ -50,6 +51,8 @@ class Design:
         level, if it can.
     images : bool
         Whether the rows are images: their fields stay in float32, and use every thread.
+    mixture : WeighedMixture or None
+        The mixture that the field is averaged with.
     """
 
     factory: Callable[..., nn.Module]
@@ -59,6 +62,7 @@ class Design:
     n_members: int = 1
     levels: Levels = field(default_factory=lambda: OneLevel(0.0))
     images: bool = False
+    mixture: WeighedMixture | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -116,6 +120,13 @@ class Design:
         if not self.levels.many:
             return ScoreModel(network, P, energy=self.energy)
         return Denoiser(network, P, energy=self.energy, conditional=self._conditional(members[0]))
+
+    def mixed(self, model: ScoreModel | Denoiser) -> ScoreModel | Denoiser:
+        """Return a model with its share of the mixture, in the precision of the model."""
+        if self.mixture is None:
+            return model
+        P = model.precision
+        return model.mixed(self.mixture.field(P.device, P.dtype), self.mixture.share)
 
     def _conditional(self, network: nn.Module) -> bool:
         """Tell whether the network takes the log of the noise level beside the rows."""

@@ -143,7 +143,8 @@ class FittedNetwork(BaseScoreEstimator):
                 with _torch.isolated():
                     model = self._design.build(0, weights)
                 device = _torch.resolve_device_or_cpu(self.device)
-                setattr(self, name, model.requires_grad_(False).to(device, self._design.dtype))
+                model = model.requires_grad_(False).to(device, self._design.dtype)
+                setattr(self, name, self._design.mixed(model))
 
 
 def weights_of(model: ScoreModel | Denoiser) -> dict[str, NDArray]:

@@ -81,6 +81,11 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
     residual_test : bool, default=True
         Whether the field returns to the Gaussian that it starts from, unless the held-out rows of
         all members show a gain beyond two standard errors. Needs `early_stopping`.
+    mixture : bool, default=True
+        Whether a Gaussian mixture is fitted beside the network, its number of components chosen by
+        the Bayesian information criterion, and takes the share of the field that the held-out rows
+        ask for: none where they show no gain of two standard errors. Needs `early_stopping`; up to
+        64 features.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and coordinates of the last fit.
     keep_rows : bool, default=True
@@ -102,6 +107,8 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
         `score` of the held-out rows at each check, in coordinates u; the first is the Gaussian's.
     n_iter_ : int
         Epochs that were run.
+    mixture_share_ : float
+        Share of the Gaussian mixture in the field: 0.0 where the network is all of it.
     location_ : ndarray of shape (n_features,)
         Mean of the training rows.
     covariance_ : ndarray of shape (n_features, n_features)
@@ -171,6 +178,7 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
         n_iter_no_change=5,
         tol=0.0,
         residual_test=True,
+        mixture=True,
         warm_start=False,
         keep_rows=True,
         device="auto",
@@ -197,6 +205,7 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.residual_test = residual_test
+        self.mixture = mixture
         self.warm_start = warm_start
         self.keep_rows = keep_rows
         self.device = device

@@ -12,7 +12,7 @@ import skscore
 LAYERS = (
     "exceptions",
     "_affine _callbacks _torch datasets metrics noise _autodiff _integrate _adamw _linear",
-    "_validation networks objectives samplers density _muon",
+    "_validation networks objectives samplers density _muon _mixture",
     "_base _model _training",
     "_denoiser _chains",
     "_descents",
@@ -21,7 +21,7 @@ LAYERS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
 SHELLS = {"estimators", "kernel", "compose", "latent", "io", "_chains", "_descents"}
-TORCH = {"_autodiff", "_integrate", "_adamw", "_muon", "_linear", "_model", "_denoiser"}
+TORCH = {"_mixture", "_autodiff", "_integrate", "_adamw", "_muon", "_linear", "_model", "_denoiser"}
 TORCH |= {"_training", "noise", "networks", "objectives", "samplers", "density"}
 NO_TORCH = {"datasets", "metrics", "exceptions", "_affine", "_validation", "_base", "_callbacks"}
 NUMPY = {"numpy", "scipy", "sklearn", "pandas"}
