@@ -66,7 +66,11 @@ def candidates(X, S):
     networks = [((8,), 1), ((32, 32), 1), ((64, 64), 1), ((64, 64), 8) if d > 3 else ((32,) * 3, 1)]
     for widths, n_projections in networks:
         network = SlicedScoreEstimator(
-            n_projections=n_projections, hidden_layer_sizes=widths, max_iter=20, random_state=0
+            n_projections=n_projections,
+            hidden_layer_sizes=widths,
+            max_iter=20,
+            mixture=False,  # networks of every size would have the same
+            random_state=0,
         )
         yield "network", f"{widths}, {n_projections} projections", network.fit(X)
     noise = np.random.default_rng(0).standard_normal(X.shape) * np.sqrt(np.diag(S))

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from skscore._autodiff import (
     floats_per_row,
-    value_and_curvature,
     value_and_divergence,
     value_and_jvp,
 )
@@ -90,11 +89,6 @@ class Mixture(nn.Module):
         bent = (share * (gv * g - self._times_precisions(v))).sum(dim=-3)
         return s, bent - (s * v).sum(dim=-1, keepdim=True) * s
 
-    def value_and_curvature(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``s`` and ``w' J v``."""
-        s, jv = self.value_and_jvp(x, v)
-        return s, (w * jv).sum(dim=-1)
-
     def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
         """Return ``s`` and ``tr(A J)``."""
         _, share, g = self._parts(x)
@@ -142,11 +136,6 @@ class OverGaussian(nn.Module):
         s, jv = self.mixture.value_and_jvp(x, v)
         return s + times(x, self.precision), jv + times(v, self.precision)
 
-    def value_and_curvature(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value and ``w' J v``."""
-        s, jv = self.value_and_jvp(x, v)
-        return s, (w * jv).sum(dim=-1)
-
     def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
         """Return the value and ``tr(A J)``."""
         s, divergence = self.mixture.value_and_divergence(x, metric)
@@ -188,10 +177,6 @@ class Average(nn.Module):
     def value_and_jvp(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return the value and ``J v``."""
         return self._both(value_and_jvp, x, v)
-
-    def value_and_curvature(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value and ``w' J v``."""
-        return self._both(value_and_curvature, x, v, w)
 
     def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
         """Return the value and ``tr(A J)``."""

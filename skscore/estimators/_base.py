@@ -184,8 +184,11 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             model = model.to(device, torch.float32)
             history, failure = self._train(model, train, held_out, levels, device, seed)
             if failure is None:
-                mixture = self._weighed_mixture(model, U, train, held_out, levels, device, seed)
-                design = replace(design, mixture=mixture)
+                try:
+                    mixture = self._weighed_mixture(model, U, train, held_out, levels, device, seed)
+                    design = replace(design, mixture=mixture)
+                except KeyboardInterrupt as interrupt:
+                    failure = interrupt
             guide = None if anew else self._guide
             if guide is None and self._guided and history.early is not None:
                 guide = with_weights(model, history.early)

@@ -8,6 +8,7 @@ of two fields, so that the best share is known in closed form, with its standard
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ ROWS_PER_COLUMN = 10  # in a component, at least, on average
 SMALLEST = 1e-5  # variance of a component, in whitened coordinates: below, it sits on a few points
 OPTIONS: dict[str, Any] = {"reg_covar": SMALLEST / 10, "tol": 1e-4, "max_iter": 100}
 N_STARTS = 2  # of each number, from other means
+
+_TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,11 @@ class _Whitened:
 
     def __init__(self, U: Array):
         self.mean = U.mean(axis=0)
-        variances, Q = np.linalg.eigh(np.cov(U.T).reshape(U.shape[1], -1))
-        self.flat = not variances[0] > 0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self.B, self.inverse = Q * np.sqrt(variances), Q / np.sqrt(variances)
+        covariance = np.cov(U.T).reshape(U.shape[1], -1)
+        self.usable = bool(np.isfinite(covariance).all())
+        variances, Q = np.linalg.eigh(np.where(self.usable, covariance, 0.0))
+        self.usable &= bool(variances[0] > 0)
+        self.B, self.inverse = Q * np.sqrt(variances), Q / np.sqrt(variances)
 
     def of(self, U: Array) -> Array:
         return (U - self.mean) @ self.inverse
@@ -140,7 +144,8 @@ def best_share(first: Tensor, middle: Tensor, last: Tensor) -> float:
     Parameters
     ----------
     first, middle, last : Tensor
-        The objective of each held-out row at shares 0, 1/2 and 1: ``L0 + a A + a^2 B / 2``.
+        The objective of each held-out row at shares 0, 1/2 and 1: ``L0 + a A + a^2 B / 2``, with
+        slope A and curvature B.
 
     Returns
     -------
@@ -180,7 +185,8 @@ def weigh(
     U : ndarray of shape (n, d)
         All rows.
     train : ndarray of shape (n, d) or (k, n, d)
-        The training rows of each member: what weighs the mixture has not seen the held-out rows.
+        The training rows of each member. What weighs the mixture is fitted to these, from the
+        mixture of all rows: of the held-out rows it knows the number of components and the start.
     x_held_out : Tensor of shape (n, d) or (k, n, d)
         Held-out rows, blurred where the field is that of blurred rows.
     sigma : float
@@ -190,15 +196,16 @@ def weigh(
     """
     if not 1 <= U.shape[1] <= MOST_FEATURES:
         return None
-    # Two threads on such small products are many times slower where the other core is busy.
-    with threadpool_limits(1):
+    # Two threads on such small products are many times slower where the other core is busy. Their
+    # number and the warning filters belong to the process: fits that overlap take turns.
+    with _TURN, threadpool_limits(1), np.errstate(all="ignore"):
         return _weigh(model, judge, U, train, x_held_out, sigma, seed)
 
 
 def _weigh(model, judge, U, train, x_held_out, sigma, seed) -> WeighedMixture | None:
     looked = U[np.random.default_rng(seed).permutation(len(U))[:MOST_ROWS]]
     whitened = _Whitened(looked)
-    found = None if whitened.flat else likely_mixture(whitened.of(looked), seed % 2**32)
+    found = likely_mixture(whitened.of(looked), seed) if whitened.usable else None
     if found is None:
         return None
     parts = train if train.ndim == 3 else train[None]

@@ -79,13 +79,14 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
     tol : float, default=0.0
         What counts as a gain, in the units of `validation_scores_`.
     residual_test : bool, default=True
-        Whether the field returns to the Gaussian that it starts from, unless the held-out rows of
+        Whether the network returns to the Gaussian that it starts from, unless the held-out rows of
         all members show a gain beyond two standard errors. Needs `early_stopping`.
     mixture : bool, default=True
         Whether a Gaussian mixture is fitted beside the network, its number of components chosen by
         the Bayesian information criterion, and takes the share of the field that the held-out rows
-        ask for: none where they show no gain of two standard errors. Needs `early_stopping`; up to
-        64 features.
+        ask for: none where that is within two standard errors of none, otherwise all where it is
+        within two of all. Needs `early_stopping`; up to 64 features, of at most 10,000 rows, and
+        ten rows to a column of each component.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and coordinates of the last fit.
     keep_rows : bool, default=True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skscore._autodiff import value_and_curvature, value_and_jvp
+from skscore._autodiff import floats_per_row, value_and_curvature, value_and_jvp
 from skscore._linear import times, transposed
 
 
@@ -46,6 +46,10 @@ class Conjugate(nn.Module):
         inside = times(x, self.inside), times(v, self.inside)
         s, curvature = value_and_curvature(self.field, *inside, times(w, transposed(self.outside)))
         return times(s, self.outside), curvature
+
+    def floats_per_row(self, n_features: int) -> int:
+        """Return about how many numbers a value with its divergence holds at once, for one row."""
+        return floats_per_row(self.field, n_features)
 
 
 class Gated(nn.Module):
