@@ -380,10 +380,11 @@ def test_rows_whose_covariance_leaves_the_numbers_have_no_mixture(scale):
 
 
 def test_a_caller_who_wants_errors_of_numpy_gets_none_from_the_mixture():
-    plain = SlicedScoreEstimator(**QUICK).fit(ROWS)
+    far = np.sign(ROWS) * 100 + ROWS  # the shares of other components underflow
+    plain = SlicedScoreEstimator(**QUICK).fit(far)
     with np.errstate(all="raise"):
-        est = SlicedScoreEstimator(**QUICK).fit(ROWS)
-    np.testing.assert_array_equal(est.score_samples(ROWS), plain.score_samples(ROWS))
+        est = SlicedScoreEstimator(**QUICK).fit(far)
+    assert est.mixture_share_ == plain.mixture_share_ > 0
 
 
 def test_directions_of_a_flow_fit_in_memory(monkeypatch):
@@ -434,3 +435,21 @@ def test_what_is_weighed_is_fitted_to_training_rows(monkeypatch):
     assert len(judged) == 3
     for each in judged:
         assert not torch.allclose(each.means, final.means.to(each.means), rtol=1e-4, atol=1e-4)
+
+
+def test_rows_in_the_order_of_their_groups(monkeypatch):
+    monkeypatch.setattr(_mixture, "MOST_ROWS", 200)  # fewer than the first group has
+    ordered = ROWS[np.lexsort(np.sign(ROWS).T)]
+    assert SlicedScoreEstimator(**QUICK).fit(ordered).mixture_share_ == 1.0
+
+
+def test_the_mixture_of_blurred_rows_is_weighed_on_blurred_rows(monkeypatch):
+    seen = {}
+
+    def weigh(model, judge, U, train, x_held_out, **params):
+        seen.update(params, variance=float(x_held_out.var()))
+
+    monkeypatch.setattr("skscore.estimators._base.weigh", weigh)
+    SlicedScoreEstimator(**QUICK, sigma=2.0).fit(ROWS)
+    assert seen["sigma"] == 2.0
+    assert 4.0 < seen["variance"] < 6.0  # one of the rows and four of the noise
