@@ -54,9 +54,9 @@ X = law.sample(5_000, random_state=0)
 fresh = law.sample(4_000, random_state=1)
 max_iter = 40 if settings.quick else "auto"
 # The network alone: a Gaussian mixture beside it would be the law itself.
-estimator = SlicedScoreEstimator(
-    n_members=1, max_iter=max_iter, mixture=False, random_state=0
-).fit(X)
+estimator = SlicedScoreEstimator(n_members=1, max_iter=max_iter, mixture=False, random_state=0).fit(
+    X
+)
 truth = law.score(fresh)
 error = mean_score_error(truth, estimator.score_samples(fresh))
 zero = mean_score_error(truth, np.zeros_like(truth))
