@@ -3,14 +3,16 @@
 ``S = P^-1 = Q diag(lam) Q'`` the covariance of the data in coordinates u, ``S_sigma = S + sigma^2``
 that of the data blurred at level sigma. The score is
 
-    s(x, sigma) = -S_sigma^-1 x + Q diag(k) Q' F(S_sigma^-1/2 x, log sigma),
-    k = sqrt(lam / (S_sigma (sigma^2 + FINE^2 lam))),
+    s(x, sigma) = -S_sigma^-1 x + h G F(G x, log sigma),
+    G = S^1/2 S_sigma^-1 sqrt(1 + sigma^2 / m),  h = sqrt(m / (sigma^2 + FINE^2 m)),  m = tr S / d,
 
 so that for Gaussian data F = 0 is exact at every level, and F sees and returns numbers of order
-one. At ``lam = 1`` and above FINE this is the preconditioning of Karras et al. (2022, table 1);
-below, their k = 1 / (sigma r) grows without bound, while the residual score does not: there it
-would leave the small levels, and the field that `score_samples` returns, to chance. The whole may
-be averaged with the score of a Gaussian mixture, which is known at every level.
+one. At ``S = I`` and above FINE this is the preconditioning of Karras et al. (2022, table 1);
+below, their h = 1 / sigma grows without bound, while the residual score does not: there it
+would leave the small levels, and the field that `score_samples` returns, to chance. G keeps
+subspaces: if the data are Gaussian but for the directions V of S^-1/2 x, then at every level
+``F(y) = V f(V'y)``. The whole may be averaged with the score of a Gaussian mixture, which is known
+at every level.
 """
 
 from __future__ import annotations
@@ -83,6 +85,12 @@ class Denoiser(nn.Module):
             share=share,
         )
 
+    def with_network(self, network: nn.Module) -> Denoiser:
+        """Return the model of another network."""
+        return Denoiser(
+            network, self.precision, energy=self.has_energy, conditional=self.conditional
+        )
+
     def set_gaussian(self, precision: Tensor) -> None:
         """Set the Gaussian that the network stands over."""
         eigenvalues, basis = eigen(precision)
@@ -95,15 +103,20 @@ class Denoiser(nn.Module):
     def _blurred(self, sigma: Tensor) -> Tensor:
         return self.variances + sigma**2
 
-    def _k(self, sigma: Tensor) -> Tensor:
-        lam = self.variances
-        # Two factors: their product may leave the range of float32.
-        return (lam / self._blurred(sigma)).sqrt() / (sigma**2 + FINE**2 * lam).sqrt()
+    def _inside(self, sigma: Tensor) -> Tensor:
+        """Return the eigenvalues of G."""
+        lam, blurred = self.variances, self._blurred(sigma)
+        # Ratios: their products may leave the range of float32.
+        return (lam / blurred).sqrt() * ((1 + sigma**2 / lam.mean()) / blurred).sqrt()
 
     def _height(self, sigma: Tensor) -> Tensor:
-        """Return the factor of an energy whose gradient is as large as the residual score."""
+        """Return h."""
         lam = self.variances.mean()
         return (lam / (sigma**2 + FINE**2 * lam)).sqrt()
+
+    def _k(self, sigma: Tensor) -> Tensor:
+        """Return the eigenvalues of h G."""
+        return self._height(sigma) * self._inside(sigma)
 
     def _condition(self, sigma: Tensor) -> Tensor:
         return torch.log(sigma / self.variances.mean().sqrt())
@@ -122,9 +135,9 @@ class Denoiser(nn.Module):
 
     # Training: a level to each row, or to each few neighbours ------------------------------------
 
-    def _evaluate(self, a: Tensor, blurred: Tensor, sigma: Tensor) -> Tensor:
+    def _evaluate(self, a: Tensor, sigma: Tensor) -> Tensor:
         """Return F at rows a in the basis, which have levels (..., m, 1)."""
-        rows = self._out_of(a * blurred.rsqrt())
+        rows = self._out_of(a * self._inside(neighbours(sigma, a)))
         if not self.conditional:
             return self.network(rows)
         condition = self._condition(sigma)
@@ -147,19 +160,31 @@ class Denoiser(nn.Module):
         blurred = self._blurred(level)
         if not self.has_energy:
             a = self._into(x)
-            F = self._into(self._evaluate(a, blurred, sigma))
+            F = self._into(self._evaluate(a, sigma))
             return self._out_of(self._k(level) * F - a / blurred)
         training = torch.is_grad_enabled()
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             a = self._into(x)
-            energy = (self._height(level) * self._evaluate(a, blurred, sigma)).sum()
+            energy = (self._height(level) * self._evaluate(a, sigma)).sum()
             (gradient,) = torch.autograd.grad(energy, x, create_graph=training)
         return -self._out_of(a.detach() / blurred) - gradient
 
     def weigh(self, error: Tensor, sigma: Tensor) -> Tensor:
-        """Return an error of the score in the units of F: all levels count about alike."""
-        return self._into(error) / self._k(neighbours(sigma, error))
+        """Return an error of the score, in the basis, in units that make all levels count alike.
+
+        In each direction the factor h G of data that have its variance in every direction.
+        """
+        level, lam = neighbours(sigma, error), self.variances
+        # Two factors: their product may leave the range of float32.
+        unit = (lam / self._blurred(level)).sqrt() / (level**2 + FINE**2 * lam).sqrt()
+        return self._into(error) / unit
+
+    def outputs(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Return F, or what the gradient of an energy has in its place, at rows and levels."""
+        a, level = self._into(x), neighbours(sigma, x)
+        residual = self._into(self._learnt(x, sigma)) + a / self._blurred(level)
+        return self._out_of(residual / self._k(level))
 
     # Evaluating: one level for all rows ---------------------------------------------------------
 
@@ -174,7 +199,7 @@ class Denoiser(nn.Module):
     def at(self, sigma: float) -> ScoreModel:
         """Return the model of the data blurred at one level."""
         level, Q = self._level(sigma), self.basis
-        inside = from_eigen(Q, self._blurred(level).rsqrt())
+        inside = from_eigen(Q, self._inside(level))
         precision = from_eigen(Q, 1 / self._blurred(level))
         outside = (
             self._height(level).view(1, 1) if self.has_energy else from_eigen(Q, self._k(level))
@@ -196,9 +221,9 @@ class Denoiser(nn.Module):
         if self.has_energy or self.mixture is not None:
             outside = from_eigen(Q, -(level**2) / root)
             return Conjugate(self.at(sigma).residual, from_eigen(Q, root), outside)
-        identity = from_eigen(Q, torch.ones_like(root))
+        inside = from_eigen(Q, self._inside(level) * root)
         outside = from_eigen(Q, -(level**2) * self._k(level) / root)
-        return conjugate(self._bound(level), identity, outside)
+        return conjugate(self._bound(level), inside, outside)
 
     def to_flow(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
         """Return the coordinates w of rows blurred at a level, and ``log |det dw/dx|``."""

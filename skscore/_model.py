@@ -95,15 +95,19 @@ class ScoreModel(nn.Module):
         if mixture is not None:
             self.residual = Average(self.residual, OverGaussian(mixture, precision), share)
 
+    @property
+    def has_energy(self) -> bool:
+        """Whether the network is an energy."""
+        return isinstance(self._own, GradientField)
+
     def mixed(self, mixture: Mixture, share: float) -> ScoreModel:
         """Return the model of the same network with a share of a mixture."""
-        return ScoreModel(
-            self.network,
-            self.precision,
-            energy=isinstance(self._own, GradientField),
-            mixture=mixture,
-            share=share,
-        )
+        energy = self.has_energy
+        return ScoreModel(self.network, self.precision, energy=energy, mixture=mixture, share=share)
+
+    def with_network(self, network: nn.Module) -> ScoreModel:
+        """Return the model of another network."""
+        return ScoreModel(network, self.precision, energy=self.has_energy)
 
     def set_gaussian(self, precision: Tensor) -> None:
         """Set the Gaussian that the network stands over."""
@@ -116,7 +120,7 @@ class ScoreModel(nn.Module):
     @property
     def network(self) -> nn.Module:
         """The module that is trained."""
-        return self._own.network if isinstance(self._own, GradientField) else self._own
+        return self._own.network if self.has_energy else self._own  # type: ignore[return-value]
 
     def skip(self, x: Tensor) -> Tensor:
         """Return the score of the Gaussian."""

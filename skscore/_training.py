@@ -3,7 +3,8 @@
 The best weights are those with the lowest *exact* objective on the held-out rows. Those of step 0,
 where a model is the Gaussian that it starts from, stay unless they are beaten beyond the noise.
 An ensemble is trained in one loop: rows (k, n, d), and each member has its own held-out rows, its
-own rate and its own best weights.
+own rate and its own best weights. At times it is
+asked whether the data are Gaussian but for a few directions; training goes on in these alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.nn.utils import vector_to_parameters
 from skscore._adamw import AdamW
 from skscore._autodiff import ScoreFn
 from skscore._muon import Muon, has_convolutions
+from skscore._subspace import can_be_restricted, gain_is_noise, in_fewer_directions, widened
 from skscore.exceptions import DivergenceError
 from skscore.objectives import exact
 
@@ -34,7 +36,12 @@ DECAY_FROM = 0.7  # share of the budget after which the rate falls linearly to z
 LARGEST_WEIGHT = 1e6  # a step that leaves for more is seen by no later loss
 AVERAGE_SPAN = 200  # steps over which the weights are averaged
 EARLY = 1 / 16  # share of the budget after which weights are kept that have learnt less
-N_ERRORS = 2  # standard errors that the held-out gain over step 0 must exceed
+RESTRICT_AT = (
+    1 / 8,
+    1 / 4,
+    1 / 2,
+    3 / 4,
+)  # shares of the budget after which fewer directions are tried
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Plan:
     adaptive: bool = True  # whether the rate falls at a plateau, and over the end of the budget
     average: bool = True  # whether the weights are averaged over the last steps
     residual_test: bool = True  # whether training is undone when it did not help
+    subspace_test: bool = True  # whether it may go on in fewer directions
     sigma: float = 0.0  # of the noise that blurs the rows, anew in each batch
     mixed: bool = False  # whether products are taken in bfloat16
 
@@ -62,6 +70,7 @@ class History:
     held_out: list[float] = field(default_factory=list)  # what the judge says at each check
     n_epochs: int = 0
     early: Tensor | None = None  # averaged weights after a share EARLY of the budget, if outdone
+    n_directions: int | None = None  # that the network was restricted to
 
 
 @torch.no_grad()
@@ -69,14 +78,6 @@ def held_out_objective(score: ScoreFn, x: Tensor) -> Tensor:
     """Return the exact objective of each row, a thousand rows at a time."""
     parts = [exact(score, rows) for rows in x.split(1000, dim=-2)]
     return torch.cat(parts, dim=-1).to(torch.float64)
-
-
-def gain_is_noise(first: Tensor, best: Tensor) -> bool:
-    """Tell whether the mean of `first - best`, row by row, is within two standard errors."""
-    gain = (first - best).flatten()
-    if len(gain) < 2:  # one row has no spread to go by
-        return True
-    return bool(gain.mean() <= N_ERRORS * gain.std() / math.sqrt(len(gain)))
 
 
 def with_weights(model: nn.Module, weights: Tensor) -> nn.Module:
@@ -96,6 +97,7 @@ def fit_score(
     generator: torch.Generator,
     history: History,
     judge: Callable[[nn.Module, Tensor], Tensor] = held_out_objective,
+    outputs: Callable[[nn.Module, Tensor], Tensor] | None = None,
     on_epoch: Callable[[int, History], bool] | None = None,
 ) -> None:
     """Train `model` in place; it ends with its best weights, also when interrupted.
@@ -116,6 +118,9 @@ def fit_score(
         Filled as training goes.
     judge : callable
         ``judge(model, x_held_out) -> (n,)``, without noise of its own; the exact objective.
+    outputs : callable, optional
+        ``outputs(model, x) -> (..., n, d)``, what the network returns at rows; None for no
+        `subspace_test`.
     on_epoch : callable, optional
         Called after each epoch with its number and the history; true means stop.
 
@@ -124,20 +129,24 @@ def fit_score(
     DivergenceError
         When the loss is no longer finite.
     """
-    _Run(model, x, x_held_out, objective, judge, plan, generator, history).go(on_epoch)
+    run = _Run(model, x, x_held_out, objective, judge, plan, generator, history, outputs)
+    run.go(on_epoch)
 
 
 class _Run:
     """The state of one training: weights, their average, the best so far, and the rates."""
 
-    def __init__(self, model, x, x_held_out, objective, judge, plan: Plan, generator, history):
+    def __init__(
+        self, model, x, x_held_out, objective, judge, plan: Plan, generator, history, outputs=None
+    ):
         self.objective, self.judge, self.plan, self.generator = objective, judge, plan, generator
-        self.model, self.x = model, x
+        self.model, self.x, self.outputs = model, x, outputs
         self.x_held_out = None if x_held_out is None else self._blurred(x_held_out)
         self.history = history
         k = x.shape[0] if x.dim() == 3 else 1
         rule = Muon if has_convolutions(model) else AdamW
         self.optimiser = rule(model, weight_decay=plan.weight_decay, n_members=k)
+        self.whole = model, self.optimiser  # before any restriction
         self.average = self.optimiser.weights.clone()
         self.best = self.average.clone()
         self.start = self.average.clone()
@@ -148,6 +157,7 @@ class _Run:
         self.stale = torch.zeros(k, dtype=torch.int64, device=x.device)  # checks without a gain
         self.drops = torch.zeros_like(self.stale)
         self.outdone = self.drops > 0  # whether better weights came after the early ones
+        self.ask_at = list(RESTRICT_AT) if self._may_be_restricted() else []
         # No cache: inside another context it would hold the weights of the first step.
         self._precision = torch.autocast(
             x.device.type, torch.bfloat16, enabled=plan.mixed, cache_enabled=False
@@ -166,6 +176,7 @@ class _Run:
                 due = (epoch + 1) % every == 0 or epoch + 1 == self.plan.n_epochs
                 if due:
                     self._check()
+                    self._restrict()
                 stop = on_epoch is not None and on_epoch(epoch, self.history)
                 if stop and not due:
                     self._check()
@@ -174,6 +185,9 @@ class _Run:
             self._keep_only_a_gain()
         finally:
             self.optimiser.weights.copy_(self.best)
+            whole, _ = self.whole
+            if self.model is not whole:
+                widened(self.model, whole)
             if not bool(self.outdone.all()):
                 self.history.early = None
 
@@ -260,11 +274,42 @@ class _Run:
         self.average[members] = self.best[members]
         self.optimiser.forget(members)
 
+    def _may_be_restricted(self) -> bool:
+        asked = self.plan.subspace_test and self.outputs is not None
+        return asked and self.x_held_out is not None and can_be_restricted(self.model)
+
+    def _restrict(self) -> None:
+        """Go on from the best weights in the directions that they act in, where they are few."""
+        done = self.history.n_epochs / self.plan.n_epochs
+        if not self.ask_at or done < self.ask_at[0] or done == 1:
+            return
+        self.ask_at.pop(0)
+        weights = self.optimiser.weights
+        running = weights.clone()
+        weights.copy_(self.best)
+        with torch.no_grad():
+            values = self.outputs(self.model, self.x)
+            found = in_fewer_directions(self.model, values, self.judge, self.x_held_out)
+        weights.copy_(running)
+        if found is None:
+            return
+        model, rows, n_directions = found
+        k = len(weights)
+        optimiser = AdamW(model, weight_decay=self.plan.weight_decay, n_members=k)
+        self.model, self.optimiser = model, optimiser
+        self.average, self.best = optimiser.weights.clone(), optimiser.weights.clone()
+        self.rows_at_best = rows.view(k, -1)
+        self.stale.zero_()
+        self.ask_at = []
+        self.history.n_directions = n_directions
+
     def _keep_only_a_gain(self) -> None:
         """Return to the start when the held-out rows do not show that training helped."""
         first, best = self.rows_at_start, self.rows_at_best
         if not self.plan.residual_test or first is None or best is None:
             return
         if gain_is_noise(first, best):
-            self.best.copy_(self.start)
+            self.model, self.optimiser = self.whole
+            self.best = self.start
+            self.history.n_directions = None
             self.history.early = None

@@ -44,6 +44,7 @@ from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
 from skscore.noise import Levels, OneLevel
 
+LOOKED = 3_000  # training rows at which the values of a network are looked at
 LARGEST_RATE = 1e30  # beyond, a product with a weight leaves the range of float32
 
 
@@ -56,6 +57,10 @@ def _activation(name: str, value: object) -> None:
             f"derivative, which a kinked one does not have",
         )
     option(*ACTIVATIONS)(name, value)
+
+
+def _residual(model: ScoreModel, x: Tensor) -> Tensor:
+    return model.residual(x[..., :LOOKED, :])
 
 
 class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
@@ -85,6 +90,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             "n_iter_no_change": integer(1),
             "tol": real(closed=True),
             "residual_test": flag,
+            "subspace_test": flag,
             "warm_start": flag,
             "keep_rows": flag,
             "device": _torch.check_device,
@@ -138,6 +144,10 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
     def _judge(self, levels: Levels) -> Callable[..., Tensor]:
         """Return what the held-out rows are judged by."""
         return held_out_objective
+
+    def _outputs(self, levels: Levels) -> Callable[..., Tensor]:
+        """Return what tells the values of the networks at rows."""
+        return _residual
 
     def _fitted_levels(self, levels: Levels) -> dict[str, object]:
         """Return the noise levels as a fitted attribute, where they were not all given."""
@@ -209,6 +219,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             "_spread": Spread(float(force), float(np.linalg.norm(U, axis=1).max())),
             "_rows": rows if self.keep_rows else None,
             **self._fitted_levels(levels),
+            "n_directions_": history.n_directions or affine.rank,
             "mixture_share_": 0.0 if design.mixture is None else design.mixture.share,
             "location_": moments.mean,
             "covariance_": moments.covariance,
@@ -298,6 +309,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             adaptive=self.learning_rate == "adaptive",
             average=bool(self.average),
             residual_test=bool(self.residual_test),
+            subspace_test=bool(self.subspace_test),
             sigma=self._blur(),
             mixed=self._mixed and _torch.has_bfloat16(device),
         )
@@ -320,6 +332,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                     generator=_torch.generator(seed, device),
                     history=history,
                     judge=self._judge(levels),
+                    outputs=self._outputs(levels),
                     on_epoch=on_epoch,
                 )
             except (KeyboardInterrupt, DivergenceError) as failure:

@@ -97,6 +97,11 @@ class DenoisingScoreEstimator(ImageEstimator):
     residual_test : bool, default=True
         Whether the network returns to the Gaussian that it starts from, unless the held-out rows of
         all members show a gain beyond two standard errors. Needs `early_stopping`.
+    subspace_test : bool, default=True
+        Whether the network goes on in fewer directions, after a quarter, a half or three quarters
+        of the passes, where the held-out rows show by more than two standard errors that the data
+        are Gaussian in the others. Needs `early_stopping`; not for images, nor with a `network` of
+        your own.
     mixture : bool, default=True
         Whether a Gaussian mixture is fitted beside the network, its number of components chosen by
         the Bayesian information criterion, and takes the share of the field that the held-out rows
@@ -127,6 +132,8 @@ class DenoisingScoreEstimator(ImageEstimator):
         Noise levels, decreasing; the two ends where the model has every level between.
     n_iter_ : int
         Epochs that were run.
+    n_directions_ : int
+        Directions that the network acts in: all of them, or those that `subspace_test` left.
     mixture_share_ : float
         Share of the Gaussian mixture in the field: 0.0 where the network is all of it.
     location_ : ndarray of shape (n_features,)
@@ -221,6 +228,7 @@ class DenoisingScoreEstimator(ImageEstimator):
         n_iter_no_change=5,
         tol=0.0,
         residual_test=True,
+        subspace_test=True,
         mixture=True,
         warm_start=False,
         keep_rows=True,
@@ -252,6 +260,7 @@ class DenoisingScoreEstimator(ImageEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.residual_test = residual_test
+        self.subspace_test = subspace_test
         self.mixture = mixture
         self.warm_start = warm_start
         self.keep_rows = keep_rows

@@ -21,7 +21,7 @@ from skscore._base import CHAIN_PARAMS, Array
 from skscore._descents import BEST, descent_params, run_descents
 from skscore._training import held_out_objective
 from skscore._validation import Check, auto_or, integer, real, refuse
-from skscore.estimators._base import LARGEST_RATE, NetworkScoreEstimator
+from skscore.estimators._base import LARGEST_RATE, LOOKED, NetworkScoreEstimator
 from skscore.estimators._fitted import has_energy
 from skscore.estimators._flow import FlowMixin
 from skscore.networks import NoiseConditionalMLP
@@ -82,6 +82,14 @@ def _exact_when_blurred(sigma: float, model, x: Tensor) -> Tensor:
     stream = _torch.generator(0, x.device)
     z = torch.randn(x.shape, generator=stream, dtype=x.dtype, device=x.device)
     return held_out_objective(model, x + sigma * z)
+
+
+def _outputs(levels: Levels, model, x: Tensor) -> Tensor:
+    """Return what networks return at some training rows, blurred at levels of their law."""
+    rows, stream = x[..., :LOOKED, :], _torch.generator(0, x.device)
+    sigma = levels.draw(rows, stream)  # type: ignore[union-attr]
+    z = torch.randn(rows.shape, generator=stream, dtype=x.dtype, device=x.device)
+    return model.outputs(rows + sigma * z, sigma)
 
 
 class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
@@ -185,6 +193,9 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
 
     def _held_out_loss(self, levels: Levels) -> Callable[..., Tensor]:
         return partial(_by_rows, self._loss(levels), self._judged, self._chunk)
+
+    def _outputs(self, levels: Levels) -> Callable[..., Tensor]:
+        return partial(_outputs, levels) if levels.many else super()._outputs(levels)
 
     def _automatic_sizes(self, n_features: int) -> tuple[int, ...]:
         return (128, 128, 128) if self._many else (96, 96, 96)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from skscore import _torch
 from skscore._affine import Array
 from skscore._mixture import Mixture
-from skscore._training import N_ERRORS
+from skscore._subspace import N_ERRORS
 
 COMPONENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)  # numbers of components that are tried
 N_WORSE = 2  # of these in a row that end the search

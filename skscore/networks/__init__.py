@@ -5,12 +5,14 @@ from skscore.networks._conjugate import Bound, Conjugate, Gated, bind, conjugate
 from skscore.networks._ensemble import Ensemble
 from skscore.networks._mlp import MLP
 from skscore.networks._noise_conditional import NoiseConditionalMLP
+from skscore.networks._restricted import KINDS, restrict, widen
 from skscore.networks._unet import UNet
 
 NETWORKS = {"mlp": MLP, "noise_conditional": NoiseConditionalMLP, "unet": UNet}
 
 __all__ = [
     "ACTIVATIONS",
+    "KINDS",
     "KINKED",
     "MLP",
     "NETWORKS",
@@ -22,4 +24,6 @@ __all__ = [
     "UNet",
     "bind",
     "conjugate",
+    "restrict",
+    "widen",
 ]

@@ -25,6 +25,7 @@ from skscore.networks._noise_conditional import (
     FixedNetwork,
     NoiseConditionalMLP,
 )
+from skscore.networks._restricted import ConditionalRestricted, Restricted
 
 
 class _Stack(LayeredNetwork):
@@ -47,7 +48,7 @@ class _Stack(LayeredNetwork):
 class _ConditionalStack(ConditionalNetwork, _Stack):
     """Conditional perceptrons of one design, evaluated together."""
 
-    def __init__(self, networks: Sequence[NoiseConditionalMLP]):
+    def __init__(self, networks: Sequence[NoiseConditionalMLP | ConditionalRestricted]):
         super().__init__(networks)
         self.sizes = networks[0].sizes
         self.register_buffer("frequencies", networks[0].frequencies, persistent=False)
@@ -69,7 +70,13 @@ class _Loop(nn.Module):
         return torch.stack([f(*rows) for f, *rows in columns])
 
 
-STACKS = {MLP: _Stack, FixedNetwork: _Stack, NoiseConditionalMLP: _ConditionalStack}
+STACKS = {
+    MLP: _Stack,
+    FixedNetwork: _Stack,
+    Restricted: _Stack,
+    NoiseConditionalMLP: _ConditionalStack,
+    ConditionalRestricted: _ConditionalStack,
+}
 
 
 class Ensemble(nn.Module):

@@ -13,8 +13,9 @@ LAYERS = (
     "exceptions",
     "_affine _callbacks _torch datasets metrics noise _autodiff _integrate _adamw _linear",
     "_validation networks objectives samplers density _muon _mixture",
-    "_base _model _training",
-    "_denoiser _chains",
+    "_base _model",
+    "_denoiser _chains _subspace",
+    "_training",
     "_descents",
     "estimators kernel compose latent",
     "io plotting testing",
@@ -22,7 +23,7 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
 SHELLS = {"estimators", "kernel", "compose", "latent", "io", "_chains", "_descents"}
 TORCH = {"_mixture", "_autodiff", "_integrate", "_adamw", "_muon", "_linear", "_model", "_denoiser"}
-TORCH |= {"_training", "noise", "networks", "objectives", "samplers", "density"}
+TORCH |= {"_training", "_subspace", "noise", "networks", "objectives", "samplers", "density"}
 NO_TORCH = {"datasets", "metrics", "exceptions", "_affine", "_validation", "_base", "_callbacks"}
 NUMPY = {"numpy", "scipy", "sklearn", "pandas"}
 
@@ -140,7 +141,7 @@ TWINS = {
     "sibling-relative": ("kernel._kde", "from ..estimators._base import x", "not below"),
     "sibling-package": ("kernel", "from .. import estimators", "not below"),
     "sibling-chains": ("_base", "def f():\n    import skscore._chains", "not below"),
-    "sibling-training": ("_training", "from skscore._model import ScoreModel", "not below"),
+    "sibling-training": ("_training", "from skscore._denoiser import Denoiser", "not below"),
     "sibling-denoiser": ("_chains", "from skscore._denoiser import Denoiser", "not below"),
     "up-denoiser": ("_model", "def f():\n    from skscore._denoiser import x", "not below"),
     "up-descents": ("_chains", "from skscore import _descents", "not below"),

@@ -26,10 +26,10 @@ def planned(monkeypatch):
         seen = {}
 
         def fit_score(
-            model, x, x_held_out, objective, plan, *, generator, history, judge, on_epoch
+            model, x, x_held_out, objective, plan, *, generator, history, judge, outputs, on_epoch
         ):
             seen.update(model=model, x=x, held_out=x_held_out, objective=objective, plan=plan)
-            seen.update(judge=judge)
+            seen.update(judge=judge, outputs=outputs)
 
         monkeypatch.setattr(_base, "fit_score", fit_score)
         estimator.fit(rows)
@@ -53,6 +53,7 @@ DEFAULT = Plan(
     adaptive=True,
     average=True,
     residual_test=True,
+    subspace_test=True,
     sigma=0.0,
 )
 
@@ -77,6 +78,7 @@ SWITCHES = {
     "weight_decay": (0.2, {"weight_decay": 0.2}),
     "average": (False, {"average": False}),
     "residual_test": (False, {"residual_test": False}),
+    "subspace_test": (False, {"subspace_test": False}),
     "n_iter_no_change": (9, {"n_iter_no_change": 9}),
     "tol": (0.5, {"tol": 0.5}),
     "sigma": (0.4, {"sigma": 0.4}),

@@ -68,6 +68,7 @@ NET = {
     "n_iter_no_change": NOT_A_COUNT,
     "tol": without(NOT_POSITIVE, 0),
     "residual_test": NOT_A_FLAG,
+    "subspace_test": NOT_A_FLAG,
     "mixture": NOT_A_FLAG,
     "warm_start": NOT_A_FLAG,
     "keep_rows": NOT_A_FLAG,

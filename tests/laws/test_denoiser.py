@@ -235,24 +235,52 @@ def test_the_residual_of_a_score_by_whole_matrices(case, sigma, woken):
     model, (network, _) = model_of(case, False, woken, P), awake(case, False, woken)
     S, S_sigma, x = torch.linalg.inv(P), blurred(P, sigma), rows(sigma)
     eye = torch.eye(D, dtype=torch.float64)
-    k = root(S @ torch.linalg.inv(S_sigma @ (sigma**2 * eye + FINE**2 * S)))
-    inside = x @ torch.linalg.inv(root(S_sigma))
-    F = network(inside, *([condition(P, sigma, N)] if case[1] else [])).detach()
+    mean = float(S.trace()) / D
+    G = root(S) @ torch.linalg.inv(S_sigma) * math.sqrt(1 + sigma**2 / mean)
+    height = math.sqrt(mean / (sigma**2 + FINE**2 * mean))
+    F = network(x @ G, *([condition(P, sigma, N)] if case[1] else [])).detach()
     residual = model.at(sigma)(x) + x @ torch.linalg.inv(S_sigma)
-    torch.testing.assert_close(residual, F @ k, rtol=1e-9, atol=1e-9)
-    # The weight takes it back to the units of F, up to a rotation.
+    torch.testing.assert_close(residual, height * F @ G, rtol=1e-9, atol=1e-9)
     level = torch.full((N, 1), sigma, dtype=torch.float64)
+    torch.testing.assert_close(model.outputs(x, level), F, rtol=1e-9, atol=1e-9)
+    assert (model.outputs(x, 2 * level) - F).abs().max() > 1e-6
+    # The weights of errors, up to a rotation.
+    unit = root(S @ torch.linalg.inv(S_sigma @ (sigma**2 * eye + FINE**2 * S)))
+    weighed = (residual @ torch.linalg.inv(unit)).norm(dim=1)
     torch.testing.assert_close(
-        model.weigh(F @ k, level).norm(dim=1), F.norm(dim=1), rtol=1e-9, atol=1e-9
+        model.weigh(residual, level).norm(dim=1), weighed, rtol=1e-9, atol=1e-9
     )
-    assert (model.weigh(F @ k, 2 * level).norm(dim=1) - F.norm(dim=1)).abs().max() > 1e-6
-    own = model.weigh(model(x, level) - Denoiser.forward(still(model), x, level), level)
-    torch.testing.assert_close(own, F @ model.basis, rtol=1e-9, atol=1e-9)
+    assert (model.weigh(residual, 2 * level).norm(dim=1) - weighed).abs().max() > 1e-6
 
 
-def still(model):
-    """Return the Gaussian of a model alone."""
-    return Denoiser(lambda x, *_: torch.zeros_like(x), model.precision, energy=False)
+@levels
+def test_data_that_are_gaussian_but_for_a_direction(sigma):
+    """What is to be learnt is then ``V f(V' y)`` at every level, y the rows that F sees.
+
+    Two Gaussians of one covariance C with means m and -m: ``S = C + m m'``, V along ``S^-1/2 m``.
+    """
+    m, C = draw(D, seed=7), torch.linalg.inv(precision(seed=8))
+    S, eye = C + torch.outer(m, m), torch.eye(D, dtype=C.dtype)
+    S_sigma, within = S + sigma**2 * eye, torch.linalg.inv(C + sigma**2 * eye)
+    model = Denoiser(torch.zeros_like, torch.linalg.inv(S), energy=False, conditional=False)
+    V = torch.linalg.inv(root(S)) @ m
+    V /= V.norm()
+
+    def F(x):
+        score = -(x - torch.tanh(x @ within @ m)[:, None] * m) @ within
+        residual = score + x @ torch.linalg.inv(S_sigma)
+        factors = model._k(torch.tensor(sigma, dtype=S.dtype))
+        return (residual @ model.basis / factors) @ model.basis.T
+
+    x = rows(sigma, n=40)
+    values = F(x)
+    close = {"rtol": 0.0, "atol": 1e-9 * float(values.abs().max())}
+    torch.testing.assert_close(values, torch.outer(values @ V, V), **close)
+    aside = draw(40, D, seed=9) @ (eye - torch.outer(V, V))
+    elsewhere = x + aside @ S_sigma @ torch.linalg.inv(root(S))
+    torch.testing.assert_close(F(elsewhere), values, **close)
+    beside = x + torch.outer(draw(40, seed=9), V) @ S_sigma @ torch.linalg.inv(root(S))
+    assert (F(beside) - values).abs().max() > 1e-3 * values.abs().max()
 
 
 @levels
@@ -263,8 +291,8 @@ def test_the_residual_of_an_energy_by_whole_matrices(case, sigma, woken):
     S_sigma, x = blurred(P, sigma), rows(sigma)
     mean = float(torch.linalg.inv(P).trace()) / D
     height = math.sqrt(mean / (sigma**2 + FINE**2 * mean))
-    inside = x @ torch.linalg.inv(root(S_sigma))
-    F = network(inside, *([condition(P, sigma, N)] if case[1] else [])).detach()[:, 0]
+    G = root(torch.linalg.inv(P)) @ torch.linalg.inv(S_sigma) * math.sqrt(1 + sigma**2 / mean)
+    F = network(x @ G, *([condition(P, sigma, N)] if case[1] else [])).detach()[:, 0]
     energy = model.at(sigma).energy(x)
     gaussian = 0.5 * ((x @ torch.linalg.inv(S_sigma)) * x).sum(dim=1)
     torch.testing.assert_close(energy, gaussian + height * F, rtol=1e-9, atol=1e-9)
