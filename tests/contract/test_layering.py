@@ -141,7 +141,7 @@ TWINS = {
     "sibling-relative": ("kernel._kde", "from ..estimators._base import x", "not below"),
     "sibling-package": ("kernel", "from .. import estimators", "not below"),
     "sibling-chains": ("_base", "def f():\n    import skscore._chains", "not below"),
-    "sibling-training": ("_training", "from skscore._denoiser import Denoiser", "not below"),
+    "up-training": ("_training", "from skscore import _descents", "not below"),
     "sibling-denoiser": ("_chains", "from skscore._denoiser import Denoiser", "not below"),
     "up-denoiser": ("_model", "def f():\n    from skscore._denoiser import x", "not below"),
     "up-descents": ("_chains", "from skscore import _descents", "not below"),
