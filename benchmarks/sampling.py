@@ -30,7 +30,7 @@ import os
 import sys
 import time
 import warnings
-from functools import cache, partial
+from functools import partial
 
 import _accuracy_tasks as tasks
 import _sampling_peers as compared
@@ -210,17 +210,6 @@ CELLS = {
 }
 
 
-@cache
-def warm_up(name):
-    """Pay once for imports and first calls, so that no fit's time has them."""
-    if name == "fresh":
-        return
-    X = np.random.default_rng(0).standard_normal((300, 2))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        compared.ESTIMATORS[name](X, 0, True)[0](2, 0)
-
-
 def run_cell(cell, extra):
     """Return the record of one cell."""
     record = dict(zip(KEY, cell, strict=True))
@@ -232,7 +221,7 @@ def run_cell(cell, extra):
         warnings.simplefilter("always")
         torch.set_num_threads(1)
         try:
-            warm_up(record["name"])
+            compared.warm_up(record["name"])
             record |= CELLS[part](*arguments, *extra)
         except Exception as failure:  # a long run goes on without this cell
             record["failed"] = f"{type(failure).__name__}: {failure}"
