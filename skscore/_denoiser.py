@@ -6,13 +6,13 @@ that of the data blurred at level sigma. The score is
     s(x, sigma) = -S_sigma^-1 x + h G F(G x, log sigma),
     G = S^1/2 S_sigma^-1 sqrt(1 + sigma^2 / m),  h = sqrt(m / (sigma^2 + FINE^2 m)),  m = tr S / d,
 
-so that for Gaussian data F = 0 is exact at every level, and F sees and returns numbers of order
-one. At ``S = I`` and above FINE this is the preconditioning of Karras et al. (2022, table 1);
-below, their h = 1 / sigma grows without bound, while the residual score does not: there it
-would leave the small levels, and the field that `score_samples` returns, to chance. G keeps
-subspaces: if the data are Gaussian but for the directions V of S^-1/2 x, then at every level
-``F(y) = V f(V'y)``. The whole may be averaged with the score of a Gaussian mixture, which is known
-at every level.
+so that for Gaussian data F = 0 is exact at every level. F returns numbers of order one, and sees
+such, but smaller ones in directions that the noise hides. At ``S = I`` and above FINE this is the
+preconditioning of Karras et al. (2022, table 1); below, their h = 1 / sigma grows without bound,
+while the residual score does not: there it would leave the small levels, and the field that
+`score_samples` returns, to chance. G keeps subspaces: if the data are Gaussian but for the
+directions V of S^-1/2 x, then at every level ``F(y) = V f(V'y)``. The whole may be averaged with
+the score of a Gaussian mixture, which is known at every level.
 """
 
 from __future__ import annotations

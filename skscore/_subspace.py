@@ -19,6 +19,7 @@ from skscore.networks import KINDS, MLP, Ensemble, restrict, widen
 
 N_ERRORS = 2  # standard errors that a held-out gain over no training must exceed
 FEWER = 1  # that one by fewer directions must: they are the simpler model
+N_WORSE = 2  # numbers of directions in a row, worse beyond two errors, that end the search
 DENSE = 4  # up to here every number of directions is tried, then two to an octave
 
 Judge = Callable[..., Tensor]
@@ -74,7 +75,11 @@ def widened(model: ScoreModel, whole: ScoreModel) -> None:
 
 
 def in_fewer_directions(
-    model: ScoreModel, outputs: Tensor, judge: Judge, x_held_out: Tensor | None
+    model: ScoreModel,
+    outputs: Tensor,
+    judge: Judge,
+    whole: Tensor,
+    x_held_out: Tensor | None,
 ) -> tuple[ScoreModel, Tensor, int] | None:
     """Return a model that acts in fewer directions, where held-out rows show that it is better.
 
@@ -86,6 +91,8 @@ def in_fewer_directions(
         What its networks return at some rows.
     judge : callable
         ``judge(model, x_held_out) -> (n,)`` or (k, n), lower is better.
+    whole : Tensor of shape (n,) or (k, n)
+        The judged rows of the model as it is.
     x_held_out : Tensor of shape (..., n, d)
         Held-out rows.
 
@@ -98,13 +105,15 @@ def in_fewer_directions(
     if not torch.isfinite(outputs).all():
         return None
     V = principal_directions(outputs)
-    whole = judge(model, x_held_out)
-    best, least, n_directions = None, whole, 0
-    for m in counts(V.shape[-1]):
+    best, least, n_directions, worse = None, whole, 0, 0
+    for m in reversed(counts(V.shape[-1])):
         tried = restricted(model, V[:, :m].contiguous())
-        rows = judge(tried, x_held_out)
+        rows = judge(tried, x_held_out).view_as(whole)
         if rows.mean() < least.mean():
             best, least, n_directions = tried, rows, m
+        worse = 0 if gain_is_noise(rows, whole) else worse + 1
+        if worse == N_WORSE:
+            break
     if best is None or gain_is_noise(whole, least, FEWER):
         return None
     return best, least, n_directions

@@ -3,8 +3,9 @@
 The best weights are those with the lowest *exact* objective on the held-out rows. Those of step 0,
 where a model is the Gaussian that it starts from, stay unless they are beaten beyond the noise.
 An ensemble is trained in one loop: rows (k, n, d), and each member has its own held-out rows, its
-own rate and its own best weights. At times it is
-asked whether the data are Gaussian but for a few directions; training goes on in these alone.
+own rate and its own best weights. Late in
+the training it is asked whether the data are Gaussian but for a few directions, and goes on in
+these alone.
 """
 
 from __future__ import annotations
@@ -36,12 +37,9 @@ DECAY_FROM = 0.7  # share of the budget after which the rate falls linearly to z
 LARGEST_WEIGHT = 1e6  # a step that leaves for more is seen by no later loss
 AVERAGE_SPAN = 200  # steps over which the weights are averaged
 EARLY = 1 / 16  # share of the budget after which weights are kept that have learnt less
-RESTRICT_AT = (
-    1 / 8,
-    1 / 4,
-    1 / 2,
-    3 / 4,
-)  # shares of the budget after which fewer directions are tried
+# Shares of the budget after which fewer directions are tried: those that are learnt late, as of
+# separate modes, must be seen by then, since they do not come back.
+RESTRICT_AT = (1 / 2, 3 / 4)
 
 
 @dataclass(frozen=True)
@@ -280,8 +278,8 @@ class _Run:
 
     def _restrict(self) -> None:
         """Go on from the best weights in the directions that they act in, where they are few."""
-        done = self.history.n_epochs / self.plan.n_epochs
-        if not self.ask_at or done < self.ask_at[0] or done == 1:
+        done, whole = self.history.n_epochs / self.plan.n_epochs, self.rows_at_best
+        if not self.ask_at or done < self.ask_at[0] or done == 1 or whole is None:
             return
         self.ask_at.pop(0)
         weights = self.optimiser.weights
@@ -289,19 +287,20 @@ class _Run:
         weights.copy_(self.best)
         with torch.no_grad():
             values = self.outputs(self.model, self.x)
-            found = in_fewer_directions(self.model, values, self.judge, self.x_held_out)
+            judged = whole, self.x_held_out
+            found = in_fewer_directions(self.model, values, self.judge, *judged)
         weights.copy_(running)
         if found is None:
             return
         model, rows, n_directions = found
         k = len(weights)
         optimiser = AdamW(model, weight_decay=self.plan.weight_decay, n_members=k)
-        self.model, self.optimiser = model, optimiser
-        self.average, self.best = optimiser.weights.clone(), optimiser.weights.clone()
-        self.rows_at_best = rows.view(k, -1)
+        average, best = optimiser.weights.clone(), optimiser.weights.clone()
         self.stale.zero_()
         self.ask_at = []
-        self.history.n_directions = n_directions
+        # All at once, for an interrupt.
+        self.model, self.optimiser, self.average, self.best = model, optimiser, average, best
+        self.rows_at_best, self.history.n_directions = rows.view(k, -1), n_directions
 
     def _keep_only_a_gain(self) -> None:
         """Return to the start when the held-out rows do not show that training helped."""

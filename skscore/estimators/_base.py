@@ -332,7 +332,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                     generator=_torch.generator(seed, device),
                     history=history,
                     judge=self._judge(levels),
-                    outputs=self._outputs(levels),
+                    outputs=None if self.network is not None else self._outputs(levels),
                     on_epoch=on_epoch,
                 )
             except (KeyboardInterrupt, DivergenceError) as failure:

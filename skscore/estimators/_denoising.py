@@ -98,10 +98,10 @@ class DenoisingScoreEstimator(ImageEstimator):
         Whether the network returns to the Gaussian that it starts from, unless the held-out rows of
         all members show a gain beyond two standard errors. Needs `early_stopping`.
     subspace_test : bool, default=True
-        Whether the network goes on in fewer directions, after a quarter, a half or three quarters
-        of the passes, where the held-out rows show by more than two standard errors that the data
-        are Gaussian in the others. Needs `early_stopping`; not for images, nor with a `network` of
-        your own.
+        Whether the networks go on in fewer directions, after a half or three quarters of the
+        passes, where they are better so on the held-out rows by more than a standard error: as
+        they are where the data are Gaussian in the others. Needs `early_stopping`; not for images,
+        nor with a `network` of your own.
     mixture : bool, default=True
         Whether a Gaussian mixture is fitted beside the network, its number of components chosen by
         the Bayesian information criterion, and takes the share of the field that the held-out rows
@@ -133,7 +133,7 @@ class DenoisingScoreEstimator(ImageEstimator):
     n_iter_ : int
         Epochs that were run.
     n_directions_ : int
-        Directions that the network acts in: all of them, or those that `subspace_test` left.
+        Directions that each network acts in: as many as `subspace_test` left in this fit, or all.
     mixture_share_ : float
         Share of the Gaussian mixture in the field: 0.0 where the network is all of it.
     location_ : ndarray of shape (n_features,)

@@ -27,7 +27,7 @@ from skscore.objectives import PROJECTIONS
 
 MOST_TANGENTS = 64  # features up to which the trace is exact by default
 FLOW_STEPS = 20  # for a density, whose error is then below a thousandth of a nat
-CODE_STEPS = 40  # for codes, which need no trace and are to come back
+CODE_STEPS = 50  # for codes, which need no trace and are to come back
 
 
 def has_many_levels(estimator) -> bool:

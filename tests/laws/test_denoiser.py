@@ -253,6 +253,16 @@ def test_the_residual_of_a_score_by_whole_matrices(case, sigma, woken):
     assert (model.weigh(residual, 2 * level).norm(dim=1) - weighed).abs().max() > 1e-6
 
 
+def test_factors_stay_in_the_range_of_single_precision():
+    lam = torch.tensor([1e-12, 1.0, 1e12])
+    model = Denoiser(torch.zeros_like, torch.diag(1 / lam), energy=False, conditional=False)
+    for sigma in (1e-9, 1.0, 1e10):
+        level = torch.tensor(sigma)
+        assert torch.isfinite(model._inside(level)).all()
+        assert (model._inside(level) > 0).all()
+        assert (model._k(level) > 0).all()
+
+
 @levels
 def test_data_that_are_gaussian_but_for_a_direction(sigma):
     """What is to be learnt is then ``V f(V' y)`` at every level, y the rows that F sees.

@@ -13,7 +13,13 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from skscore import DenoisingScoreEstimator, ScoreMatchingEstimator, SlicedScoreEstimator, _training
+from skscore import (
+    DenoisingScoreEstimator,
+    ScoreMatchingEstimator,
+    SlicedScoreEstimator,
+    _torch,
+    _training,
+)
 from skscore._autodiff import value_and_divergence, value_and_jvp, value_and_products
 from skscore._model import ScoreModel
 from skscore._subspace import (
@@ -207,8 +213,12 @@ def judge_of(values):
 
 def chosen(values, outputs=None):
     model = ScoreModel(perceptron().double(), torch.eye(D, dtype=torch.float64), energy=False)
-    outputs = draw(30, D) if outputs is None else outputs
-    return in_fewer_directions(model, outputs, judge_of(values), draw(400, D))
+    outputs, judge, rows = (
+        draw(30, D) if outputs is None else outputs,
+        judge_of(values),
+        draw(400, D),
+    )
+    return in_fewer_directions(model, outputs, judge, judge(model, rows), rows)
 
 
 SAME = dict.fromkeys(range(1, D + 1), (0.0, 0.0))
@@ -261,18 +271,10 @@ def residual(model, x):
 
 
 def train(model, x, held_out, outputs=residual, on_epoch=None, **changes):
-    history = History()
-    fit_score(
-        model,
-        x,
-        held_out,
-        exact,
-        replace(PLAN, **changes),
-        generator=stream(5),
-        history=history,
-        outputs=outputs,
-        on_epoch=on_epoch,
-    )
+    history, plan = History(), replace(PLAN, **changes)
+    keywords = {"generator": stream(5), "history": history, "outputs": outputs}
+    with _torch.one_thread:
+        fit_score(model, x, held_out, exact, plan, **keywords, on_epoch=on_epoch)
     return history
 
 
@@ -333,12 +335,13 @@ def test_nothing_is_asked_without(changes, monkeypatch):
         train(model_of(), bent(), bent(200, seed=50))
 
 
-def test_it_is_asked_of_the_best_weights_at_four_times(monkeypatch):
+def test_it_is_asked_of_the_best_weights_at_two_times(monkeypatch):
     asked, runs = [], []
     model, held_out = model_of(), bent(2000, seed=50)
 
-    def ask(own, values, judge, rows):
+    def ask(own, values, judge, whole, rows):
         assert rows is held_out
+        torch.testing.assert_close(whole.flatten(), judge(own, rows))
         torch.testing.assert_close(values, own.residual(x))
         asked.append((history.n_epochs, float(judge(own, rows).mean()), min(history.held_out)))
 
@@ -353,10 +356,64 @@ def test_it_is_asked_of_the_best_weights_at_four_times(monkeypatch):
     x, history = bent(), History()
     plan = replace(PLAN, learning_rate=0.3)  # the last weights are not the best
     keywords = {"generator": stream(5), "history": history, "outputs": residual}
-    fit_score(model, x, held_out, exact, plan, **keywords)
-    assert [epochs for epochs, _, _ in asked] == [10, 20, 40, 60]
+    with _torch.one_thread:
+        fit_score(model, x, held_out, exact, plan, **keywords)
+    assert [epochs for epochs, _, _ in asked] == [40, 60]
     for _, value, best in asked:
         assert math.isclose(value, best, rel_tol=1e-9)
+
+
+def run_at_the_half(monkeypatch, found):
+    """Return a run that is to ask, and what it asks."""
+    monkeypatch.setattr(_training, "in_fewer_directions", lambda *args: found)
+    history, held_out = History(n_epochs=40), bent(100, seed=50)
+    plan = replace(PLAN, weight_decay=0.3)
+    options = (exact, held_out_objective, plan, stream(), history, residual)
+    run = _training._Run(model_of(), bent(), held_out, *options)
+    run._check()
+    run.stale += 2
+    return run
+
+
+def test_what_a_restriction_takes_along(monkeypatch):
+    small, rows = restricted(model_of(), orthonormal()), draw(100, seed=3)
+    run = run_at_the_half(monkeypatch, (small, rows, M))
+    run._restrict()
+    assert run.model is small
+    assert run.history.n_directions == M
+    assert torch.equal(run.rows_at_best, rows[None])
+    assert int(run.stale) == 0
+    assert (run.optimiser.weight_decay, run.ask_at) == (0.3, [])
+    start = torch.nn.utils.parameters_to_vector(small.parameters())
+    for weights in (run.optimiser.weights, run.average, run.best):
+        assert torch.equal(weights[0], start)
+
+
+def test_a_question_in_vain_changes_nothing(monkeypatch):
+    run = run_at_the_half(monkeypatch, None)
+    run.optimiser.weights += 0.1  # the best are others
+    before = run.optimiser.weights.clone()
+    run._restrict()
+    assert torch.equal(run.optimiser.weights, before)
+    assert int(run.stale) == 2
+    assert run.ask_at == [0.75]
+    assert run.history.n_directions is None
+
+
+def test_the_search_ends_where_fewer_are_clearly_worse():
+    tried = []
+
+    def judge(model, x):
+        network = model.network
+        tried.append(network.basis.shape[1])
+        return judge_of(dict.fromkeys(range(1, 41), (1.0, 0.1)) | {1: (-1.0, 0.0)})(model, x)
+
+    network = MLP(40, 40, generator=stream(), hidden_layer_sizes=(6,)).double()
+    model = ScoreModel(network, torch.eye(40, dtype=torch.float64), energy=False)
+    rows = draw(50, 40)
+    whole = torch.zeros(50, dtype=torch.float64)
+    assert in_fewer_directions(model, rows, judge, whole, rows) is None
+    assert tried == [32, 24]
 
 
 def test_an_interrupt_keeps_the_best_of_the_restricted_network():
@@ -401,8 +458,9 @@ FITS = {
     "exact": ScoreMatchingEstimator(),
     "energy": ScoreMatchingEstimator(parametrization="energy", n_members=1),
     "blurred": SlicedScoreEstimator(sigma=0.3),
-    "one level": DenoisingScoreEstimator(sigma=0.3),
+    "one level": DenoisingScoreEstimator(sigma=0.2),
     "many levels": DenoisingScoreEstimator(),
+    "energy, many levels": DenoisingScoreEstimator(parametrization="energy", n_members=1),
     "correlated": DenoisingScoreEstimator(standardize="diag"),
 }
 LEAN = {"hidden_layer_sizes": (24, 24), "batch_size": 128, "max_iter": 40, "mixture": False}
@@ -434,7 +492,7 @@ def test_a_network_of_ones_own_has_all_directions():
     rows = bent(1000).numpy()
 
     def own(n_features, n_outputs, *, generator):
-        return nn.Sequential(nn.Linear(n_features, 8), nn.Tanh(), nn.Linear(8, n_outputs))
+        return MLP(n_features, n_outputs, generator=generator, hidden_layer_sizes=(8,))
 
     for params in ({"network": own}, {"early_stopping": False}):
         est = SlicedScoreEstimator(max_iter=20, random_state=0, **params).fit(rows)
