@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from skscore._model import ScoreModel
-from skscore.networks import KINDS, MLP, Ensemble, restrict, widen
+from skscore.networks import MLP, RESTRICTED, Ensemble, restrict, widen
 
 N_ERRORS = 2  # standard errors that a held-out gain over no training must exceed
 FEWER = 1  # that one by fewer directions must: they are the simpler model
@@ -41,7 +41,7 @@ def members(network: nn.Module) -> list[nn.Module]:
 def can_be_restricted(model: nn.Module) -> bool:
     """Tell whether the networks are perceptrons of more than one column."""
     networks: list[MLP] = members(model.network)  # type: ignore[arg-type, assignment]
-    return all(type(f) in KINDS and f.layers[0][0].shape[0] > 1 for f in networks)
+    return all(type(f) in RESTRICTED and f.layers[0][0].shape[0] > 1 for f in networks)
 
 
 def counts(n_features: int) -> list[int]:

@@ -5,17 +5,17 @@ from skscore.networks._conjugate import Bound, Conjugate, Gated, bind, conjugate
 from skscore.networks._ensemble import Ensemble
 from skscore.networks._mlp import MLP
 from skscore.networks._noise_conditional import NoiseConditionalMLP
-from skscore.networks._restricted import KINDS, restrict, widen
+from skscore.networks._restricted import RESTRICTED, restrict, widen
 from skscore.networks._unet import UNet
 
 NETWORKS = {"mlp": MLP, "noise_conditional": NoiseConditionalMLP, "unet": UNet}
 
 __all__ = [
     "ACTIVATIONS",
-    "KINDS",
     "KINKED",
     "MLP",
     "NETWORKS",
+    "RESTRICTED",
     "Bound",
     "Conjugate",
     "Ensemble",

@@ -61,7 +61,7 @@ class ConditionalRestricted(ConditionalNetwork, Restricted):
         return self.network.film  # type: ignore[return-value]
 
 
-KINDS = {MLP: Restricted, NoiseConditionalMLP: ConditionalRestricted}
+RESTRICTED = {MLP: Restricted, NoiseConditionalMLP: ConditionalRestricted}
 
 
 def restrict(network: MLP, basis: Tensor, *, field: bool = True) -> Restricted:
@@ -95,7 +95,7 @@ def restrict(network: MLP, basis: Tensor, *, field: bool = True) -> Restricted:
         if field:
             small.weights[-1] = nn.Parameter(small.weights[-1] @ basis)
             small.biases[-1] = nn.Parameter(small.biases[-1] @ basis)
-    kind = KINDS[type(network)]
+    kind = RESTRICTED[type(network)]
     return kind(small, basis.clone(), field=field)  # type: ignore[arg-type]
 
 
