@@ -489,11 +489,9 @@ def test_the_switch(name):
 
 
 def test_a_network_of_ones_own_has_all_directions():
-    rows = bent(1000).numpy()
-
     def own(n_features, n_outputs, *, generator):
-        return MLP(n_features, n_outputs, generator=generator, hidden_layer_sizes=(8,))
+        return MLP(n_features, n_outputs, generator=generator, hidden_layer_sizes=(24, 24))
 
-    for params in ({"network": own}, {"early_stopping": False}):
-        est = SlicedScoreEstimator(max_iter=20, random_state=0, **params).fit(rows)
-        assert est.n_directions_ == D
+    rows, est = bent(3000).numpy(), clone(FITS["sliced"]).set_params(random_state=0, **LEAN)
+    assert est.set_params(network=own).fit(rows).n_directions_ == D
+    assert est.set_params(network=None, early_stopping=False).fit(rows).n_directions_ == D
