@@ -15,7 +15,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.covariance import oas
+
+from skscore._shrinkage import shrinkage
 
 Array = NDArray[np.float64]
 Standardize = Literal["full", "diag"] | None
@@ -27,7 +28,6 @@ MIXED_SCALES = (
     "standardize='full' or 'diag', or rescale the columns."
 )
 RANK_TOLERANCE = 1e-12  # eigenvalues of R below this share of the largest are collinear directions
-SHRINK_BELOW = 10  # R is shrunk towards the identity when there are fewer rows than this per column
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Moments:
     mean: Array
     covariance: Array
     scale: Array  # standard deviations, 0 for a constant column
-    shrinkage: float  # the weight of the identity in an estimate of R, 0 when rows are plenty
+    shrinkage: float  # the weight of the identity in an estimate of R
 
     @property
     def varying(self) -> NDArray[np.bool_]:
@@ -63,9 +63,7 @@ class Moments:
         _refuse_scales(scale)
         Z = np.where(constant, 0.0, centred / np.where(constant, 1.0, scale))
         covariance = (Z.T @ Z / len(X)) * np.outer(scale, scale)
-        few = len(X) < SHRINK_BELOW * np.count_nonzero(~constant)
-        shrinkage = float(oas(Z[:, ~constant], assume_centered=True)[1]) if few else 0.0
-        return cls(mean, covariance, scale, shrinkage)
+        return cls(mean, covariance, scale, shrinkage(Z[:, ~constant], RANK_TOLERANCE))
 
 
 def _refuse_scales(scale: Array) -> None:

@@ -5,9 +5,9 @@
 
 import numpy as np
 import pytest
-from sklearn.covariance import oas
 
-from skscore._affine import STANDARDIZE, AffineMap, Moments
+from skscore._affine import RANK_TOLERANCE, STANDARDIZE, AffineMap, Moments
+from skscore._shrinkage import shrinkage
 
 kinds = pytest.mark.parametrize("kind", STANDARDIZE)
 
@@ -125,23 +125,20 @@ def test_rank_and_way_back(kind, X):
     np.testing.assert_allclose(affine.null(X), 0, atol=1e-7)
 
 
-@pytest.mark.parametrize("n", [20, 39, 40, 400])
-def test_shrinkage_below_ten_rows_to_a_column(n):
-    X = with_constant(rows(n))  # the constant column does not count
+@pytest.mark.parametrize("n", [20, 400])
+def test_few_rows_are_whitened_by_a_shrunk_covariance(n):
+    X = with_constant(rows(n))  # the constant column has no part in it
     moments = Moments.of(X)
     Z = np.delete((X - X.mean(axis=0)) / (moments.scale + (moments.scale == 0)), 2, axis=1)
-    expected = oas(Z, assume_centered=True)[1] if n < 40 else 0.0
-    assert moments.shrinkage == pytest.approx(expected, rel=1e-9)
-    assert (moments.shrinkage > 0) == (n < 40)
+    assert moments.shrinkage == shrinkage(Z, RANK_TOLERANCE)
+    assert (moments.shrinkage > 0) == (n == 20)
     U = AffineMap.standardising(moments, "full").transform(X)
-    A = U.T @ U / n
-    assert np.allclose(A, np.eye(4), atol=1e-9) == (n >= 40)
-    if n < 40:  # U is white for the shrunk correlation matrix, which has the trace of R
-        W = AffineMap.standardising(moments, "full").matrix[:4][:, [0, 1, 3, 4]]
-        c = moments.scale[[0, 1, 3, 4]]
-        R = Z.T @ Z / n
-        shrunk = (1 - moments.shrinkage) * R + moments.shrinkage * np.eye(4)
-        np.testing.assert_allclose(W @ (shrunk * np.outer(c, c)) @ W.T, np.eye(4), atol=1e-9)
+    assert np.allclose(U.T @ U / n, np.eye(4), atol=1e-9) == (n == 400)
+    # U is white for the shrunk correlation matrix, which has the trace of R.
+    W = AffineMap.standardising(moments, "full").matrix[:4][:, [0, 1, 3, 4]]
+    c = moments.scale[[0, 1, 3, 4]]
+    shrunk = (1 - moments.shrinkage) * (Z.T @ Z / n) + moments.shrinkage * np.eye(4)
+    np.testing.assert_allclose(W @ (shrunk * np.outer(c, c)) @ W.T, np.eye(4), atol=1e-9)
 
 
 def test_fewer_rows_than_columns_are_finite():

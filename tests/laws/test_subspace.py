@@ -468,7 +468,7 @@ LEAN = {"hidden_layer_sizes": (24, 24), "batch_size": 128, "max_iter": 40, "mixt
 
 @pytest.mark.parametrize("name", FITS)
 def test_estimators_find_the_directions(name):
-    rows = bent(3000).numpy()
+    rows = bent(8000 if name == "energy" else 3000).numpy()
     if name == "correlated":
         rows = rows @ draw(D, D, seed=6).numpy()
     est = clone(FITS[name]).set_params(random_state=0, **LEAN).fit(rows)
