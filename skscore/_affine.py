@@ -37,7 +37,7 @@ class Moments:
     mean: Array
     covariance: Array
     scale: Array  # standard deviations, 0 for a constant column
-    shrinkage: float  # the weight of the identity in an estimate of R
+    shrinkage: float = 0.0  # the weight of the identity in the estimate of R that whitens
 
     @property
     def varying(self) -> NDArray[np.bool_]:
@@ -45,8 +45,11 @@ class Moments:
         return self.scale > 0
 
     @classmethod
-    def of(cls, X: Array) -> Moments:
-        """Compute the moments of `X` in two passes, so that a large offset costs no accuracy."""
+    def of(cls, X: Array, weight: float | str = 0.0) -> Moments:
+        """Compute the moments of `X` in two passes, so that a large offset costs no accuracy.
+
+        With `weight` "auto" the shrinkage is the one that left-out rows ask for.
+        """
         with np.errstate(all="ignore"):
             mean = X.mean(axis=0)
             centred = X - mean
@@ -63,7 +66,9 @@ class Moments:
         _refuse_scales(scale)
         Z = np.where(constant, 0.0, centred / np.where(constant, 1.0, scale))
         covariance = (Z.T @ Z / len(X)) * np.outer(scale, scale)
-        return cls(mean, covariance, scale, shrinkage(Z[:, ~constant], RANK_TOLERANCE))
+        if isinstance(weight, str):
+            weight = shrinkage(Z[:, ~constant], RANK_TOLERANCE)
+        return cls(mean, covariance, scale, float(weight))
 
 
 def _refuse_scales(scale: Array) -> None:

@@ -292,7 +292,7 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _plug_in_field(self, X: Array, S: Array) -> tuple[Array, Array]:
         """Return the field and ``tr(S ds/dx)`` of the Gaussian with the training moments."""
         c = np.sqrt(np.diag(self.covariance_))
-        white = AffineMap.standardising(Moments(self.location_, self.covariance_, c, 0.0), "full")
+        white = AffineMap.standardising(Moments(self.location_, self.covariance_, c), "full")
         divergence = white.null_divergence(S) - np.trace(white.metric(S))
         return white.pull_score(X, -white.transform(X)), np.full(len(X), divergence)
 

@@ -86,6 +86,13 @@ def flag(name: str, value: object) -> None:
         raise refuse(name, value, "True or False")
 
 
+def share(name, value):
+    """Check a number from 0 to 1, both included."""
+    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    if not (number and 0 <= value <= 1):
+        raise refuse(name, value, "a number from 0 to 1")
+
+
 def auto_or(other: Check, word: str | None = "auto") -> Check:
     """Return a check for a word (None counts) or what another check accepts."""
 
@@ -123,7 +130,12 @@ def optional_callable(
 
 
 def describe(
-    X: NDArray[np.float64], names: NDArray | None, *, density: bool = True, pixels: bool = False
+    X: NDArray[np.float64],
+    names: NDArray | None,
+    *,
+    shrinkage: float | str = 0.0,
+    density: bool = True,
+    pixels: bool = False,
 ) -> Moments:
     """Return the moments of training rows; warn, by name, of columns without a density.
 
@@ -136,7 +148,7 @@ def describe(
     ValueError
         When a column's scale leaves the range of float64.
     """
-    moments = Moments.of(X)
+    moments = Moments.of(X, shrinkage)
     if not moments.varying.any():
         raise DegenerateDataError(
             f"X has zero variance: all {len(X)} rows are equal, and such data have no score. "

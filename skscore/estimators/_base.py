@@ -36,6 +36,7 @@ from skscore._validation import (
     random_state,
     real,
     refuse,
+    share,
 )
 from skscore.estimators._design import Design
 from skscore.estimators._fitted import FittedNetwork, at_level, weights_of
@@ -77,6 +78,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             "sigma": real(high=1e10, closed=True),
             "parametrization": option("score", "energy"),
             "standardize": option(*STANDARDIZE),
+            "shrinkage": auto_or(share),
             "max_iter": auto_or(integer(1)),
             "batch_size": auto_or(integer(1)),
             "curl_penalty": real(high=LARGEST_RATE, closed=True),
@@ -166,7 +168,13 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         device = _torch.resolve_device(self.device)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         names = getattr(self, "feature_names_in_", None)
-        moments = describe(X, names, density=self._needs_density(), pixels=self._images)
+        moments = describe(
+            X,
+            names,
+            shrinkage=0.0 if self._images else self.shrinkage,
+            density=self._needs_density(),
+            pixels=self._images,
+        )
         anew = self._forgets()
         affine = self._coordinates(moments) if anew else self._affine
         U = affine.transform(X)
@@ -223,6 +231,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             "mixture_share_": 0.0 if design.mixture is None else design.mixture.share,
             "location_": moments.mean,
             "covariance_": moments.covariance,
+            "shrinkage_": moments.shrinkage if anew else self.shrinkage_,
             "loss_curve_": history.loss,
             "validation_scores_": [-v for v in history.held_out] or None,
             "n_iter_": history.n_epochs,

@@ -117,8 +117,7 @@ class KDEScoreBaseline(BaseScoreEstimator):
     def _coordinates(self, moments: Moments) -> AffineMap:
         if not isinstance(self.bandwidth, str):
             return AffineMap.centring(moments)
-        unshrunk = Moments(moments.mean, moments.covariance, moments.scale, shrinkage=0.0)
-        return AffineMap.standardising(unshrunk, "full")
+        return AffineMap.standardising(moments, "full")
 
     def _choose(self, rows: Array, metric: Array) -> float:
         if not isinstance(self.bandwidth, str):

@@ -11,7 +11,16 @@ from sklearn.utils import check_random_state
 
 from skscore._affine import MIXED_SCALES, STANDARDIZE, AffineMap
 from skscore._base import CHAIN_PARAMS, KEPT_ROWS, Array, BaseScoreEstimator, Spread
-from skscore._validation import Check, auto_or, describe, integer, option, random_state, real
+from skscore._validation import (
+    Check,
+    auto_or,
+    describe,
+    integer,
+    option,
+    random_state,
+    real,
+    share,
+)
 from skscore.kernel._exponential_family import Basis
 from skscore.kernel._kde import _refuse_disproportion
 from skscore.kernel._selection import (
@@ -50,8 +59,12 @@ class KernelScoreEstimator(BaseScoreEstimator):
         Training rows that carry a kernel, drawn at random; "auto" is 300 or five times the root of
         the number of rows, whichever is more. The time of a fit grows with its square.
     standardize : {"full", "diag", None}, default="full"
-        Coordinates u of the model: whitened by the covariance (shrunk when there are fewer than
-        ten rows to a column), scaled column by column, or only centred.
+        Coordinates u of the model: whitened by the covariance, scaled column by column, or only
+        centred.
+    shrinkage : float in [0, 1] or "auto", default="auto"
+        Weight of the identity in the correlation matrix of the fitted Gaussian; 0 is that of the
+        rows. "auto" leaves each row out in turn (in closed form), and is 0 where that shows no
+        clear gain.
     random_state : int, RandomState instance or None, default=None
         Draws the components and the folds.
 
@@ -69,6 +82,8 @@ class KernelScoreEstimator(BaseScoreEstimator):
         Mean of the training rows.
     covariance_ : ndarray of shape (n_features, n_features)
         Covariance of the training rows, the metric of `score`.
+    shrinkage_ : float
+        The weight in use.
     n_features_in_ : int
         Columns seen in `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -114,12 +129,14 @@ class KernelScoreEstimator(BaseScoreEstimator):
         *,
         n_components="auto",
         standardize="full",
+        shrinkage="auto",
         random_state=None,
     ):
         self.bandwidth = bandwidth
         self.alpha = alpha
         self.n_components = n_components
         self.standardize = standardize
+        self.shrinkage = shrinkage
         self.random_state = random_state
 
     @property
@@ -129,12 +146,14 @@ class KernelScoreEstimator(BaseScoreEstimator):
             "alpha": auto_or(real(low=1e-30, high=1e300), "cv"),
             "n_components": auto_or(integer(1)),
             "standardize": option(*STANDARDIZE),
+            "shrinkage": auto_or(share),
             "random_state": random_state,
         }
 
     def _fit(self, X: Array) -> tuple[dict[str, object], None]:
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        moments = describe(X, getattr(self, "feature_names_in_", None))
+        names = getattr(self, "feature_names_in_", None)
+        moments = describe(X, names, shrinkage=self.shrinkage)
         affine = AffineMap.standardising(moments, self.standardize)
         U = affine.transform(X)
         radius = float(np.linalg.norm(U, axis=1).max())
@@ -164,6 +183,7 @@ class KernelScoreEstimator(BaseScoreEstimator):
             "components_": X[which],
             "location_": moments.mean,
             "covariance_": moments.covariance,
+            "shrinkage_": moments.shrinkage,
         }, None
 
     def _size(self, n: int) -> int:

@@ -23,6 +23,20 @@ NAN, INF = float("nan"), float("inf")
 NOT_POSITIVE = [0, -1, NAN, INF, -INF, 10**400, "1", None, True, 1j, [1], np.array([1.0, 2.0])]
 NOT_A_COUNT = [0, -1, 1.5, 2.0, NAN, INF, "3", None, True, [1], np.array([1, 2])]
 NOT_A_FLAG = [0, 1, "yes", "True", None, 1.0, [True]]
+NOT_A_SHARE = [
+    -1e-9,
+    1.001,
+    NAN,
+    INF,
+    10**400,
+    "1",
+    "Auto",
+    None,
+    True,
+    1j,
+    [1],
+    np.array([0.1, 0.2]),
+]
 NOT_A_WORD = ["nope", "", 1, 0.5, True, ["full"], b"full", np.array(["score", "full"])]
 
 
@@ -56,6 +70,7 @@ NET = {
     "n_members": [*NOT_A_COUNT, 1000, "auto"],
     "parametrization": [*NOT_A_WORD, None],
     "standardize": NOT_A_WORD,
+    "shrinkage": NOT_A_SHARE,
     "max_iter": [*NOT_A_COUNT, "scott", "Auto"],
     "batch_size": [*NOT_A_COUNT, -5, 2.5, "Auto"],
     "curl_penalty": without(NOT_POSITIVE, 0),
@@ -118,6 +133,7 @@ TABLE = {
         "alpha": [*NOT_POSITIVE, "nope", -1e-9],
         "n_components": [*NOT_A_COUNT, "cv"],
         "standardize": NOT_A_WORD,
+        "shrinkage": NOT_A_SHARE,
         "random_state": NET["random_state"],
     },
     SlicedScoreEstimator: NET

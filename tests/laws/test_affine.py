@@ -128,7 +128,9 @@ def test_rank_and_way_back(kind, X):
 @pytest.mark.parametrize("n", [20, 400])
 def test_few_rows_are_whitened_by_a_shrunk_covariance(n):
     X = with_constant(rows(n))  # the constant column has no part in it
-    moments = Moments.of(X)
+    assert Moments.of(X).shrinkage == 0
+    assert Moments.of(X, 0.3).shrinkage == 0.3
+    moments = Moments.of(X, "auto")
     Z = np.delete((X - X.mean(axis=0)) / (moments.scale + (moments.scale == 0)), 2, axis=1)
     assert moments.shrinkage == shrinkage(Z, RANK_TOLERANCE)
     assert (moments.shrinkage > 0) == (n == 20)

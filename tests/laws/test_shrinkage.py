@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.base import clone
 
-from skscore import _shrinkage
+from skscore import (
+    DenoisingScoreEstimator,
+    KernelScoreEstimator,
+    ScoreMatchingEstimator,
+    SlicedScoreEstimator,
+    _shrinkage,
+)
 from skscore._shrinkage import WEIGHTS, held_out_log_density, shrinkage
 
 TOLERANCE = 1e-12
@@ -92,6 +99,43 @@ def test_a_gain_within_its_error_is_no_gain():
     clear = [g.mean() > g.std() / np.sqrt(len(g)) for g in gains]
     assert ((weights > 0) == clear).all()
     assert 0 < np.sum(clear) < 40
+
+
+def fits():
+    """Return estimators whose residual is nothing: next to no steps, or kernels far away."""
+    lean = {"max_iter": 1, "learning_rate_init": 1e-9, "mixture": False, "random_state": 0}
+    return [
+        ScoreMatchingEstimator(**lean),
+        SlicedScoreEstimator(**lean),
+        DenoisingScoreEstimator(sigma_min=1e-4, **lean),
+        DenoisingScoreEstimator(sigma_min=1e-4, standardize="full", **lean),
+        KernelScoreEstimator(random_state=0),
+    ]
+
+
+@pytest.mark.parametrize("est", fits(), ids=lambda est: type(est).__name__)
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, "auto"])
+def test_the_fitted_gaussian_has_the_weight_that_is_asked_for(est, weight):
+    Z = rows(40, 6, correlated=True)
+    used = shrinkage(Z, TOLERANCE)
+    assert 0 < used < 1
+    X = Z * [1.0, 5.0, 0.1, 2.0, 1.0, 1.0] + 3.0
+    est = clone(est).set_params(shrinkage=weight).fit(X)
+    assert est.shrinkage_ == pytest.approx(used if weight == "auto" else weight, rel=1e-12)
+    c = X.std(axis=0)
+    R = np.corrcoef(X.T)
+    S = ((1 - est.shrinkage_) * R + est.shrinkage_ * np.eye(6)) * np.outer(c, c)
+    far = X.mean(axis=0) + 1e3 * c * np.array([[1.0, -2.0, 0.5, 1.0, 1.5, -1.0]])
+    gaussian = -np.linalg.solve(S, (far - X.mean(axis=0)).T).T
+    np.testing.assert_allclose(est.score_samples(far), gaussian, rtol=1e-3)
+    np.testing.assert_allclose(est.covariance_, np.cov(X.T, bias=True))  # the yardstick stays
+
+
+def test_a_warm_start_keeps_the_gaussian():
+    X = rows(50, 4, seed=1, correlated=True)
+    est = SlicedScoreEstimator(max_iter=2, warm_start=True, shrinkage=0.2, random_state=0).fit(X)
+    assert est.set_params(shrinkage=0.7).fit(X).shrinkage_ == 0.2
+    assert est.set_params(warm_start=False).fit(X).shrinkage_ == 0.7
 
 
 @pytest.mark.parametrize("Z", [np.zeros((1, 3)), rows(2, 3), rows(40, 1), np.zeros((40, 0))])
