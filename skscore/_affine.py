@@ -176,6 +176,13 @@ class AffineMap:
         return np.diag(self.matrix)
 
     @property
+    def axes(self) -> Array | None:
+        """The directions of the columns in the coordinates; None where some are null."""
+        if self.rank < len(self.matrix):
+            return None
+        return np.linalg.inv(self.matrix).astype(np.float64)
+
+    @property
     def log_det(self) -> float:
         """``log |det W|``: what a log density gains on its way back to the units of X."""
         return float(np.linalg.slogdet(self.matrix)[1])

@@ -20,6 +20,7 @@ from skscore._autodiff import (
     value_and_jvp,
 )
 from skscore._linear import times, trace
+from skscore._products import Products
 
 
 class Mixture(nn.Module):
@@ -110,7 +111,7 @@ class OverGaussian(nn.Module):
 
     Parameters
     ----------
-    mixture : Mixture
+    mixture : Mixture or Products
         Whose score it is.
     precision : Tensor of shape (d, d) or ()
         P; the Gaussian's mean is zero.
@@ -118,9 +119,9 @@ class OverGaussian(nn.Module):
 
     precision: Tensor
 
-    def __init__(self, mixture: Mixture, precision: Tensor):
+    def __init__(self, mixture: Mixture | Products, precision: Tensor):
         super().__init__()
-        self.mixture = mixture
+        self.mixture: Mixture | Products = mixture
         self.register_buffer("precision", precision)
 
     def forward(self, x: Tensor) -> Tensor:

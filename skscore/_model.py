@@ -1,7 +1,7 @@
 """A score model in standardised coordinates: a Gaussian skip, and a residual that is learnt.
 
 ``s(u) = -P u + r(u)``. The residual r is a network, or minus the gradient of one: here, and
-nowhere else, an energy becomes a score. It may be averaged with that of a Gaussian mixture.
+nowhere else, an energy becomes a score. It may be averaged with that of a mixture.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from skscore._autodiff import (
 )
 from skscore._linear import times, trace
 from skscore._mixture import Average, Mixture, OverGaussian
+from skscore._products import Products
 
 
 class GradientField(nn.Module):
@@ -72,7 +73,7 @@ class ScoreModel(nn.Module):
         P, of the Gaussian; its mean is zero. A number is a multiple of the identity.
     energy : bool
         Whether the network is an energy.
-    mixture : Mixture, optional
+    mixture : Mixture or Products, optional
         Another estimate of the whole field.
     share : float, default=0.0
         Of the mixture, in the average of the two.
@@ -86,7 +87,7 @@ class ScoreModel(nn.Module):
         precision: Tensor,
         *,
         energy: bool,
-        mixture: Mixture | None = None,
+        mixture: Mixture | Products | None = None,
         share: float = 0.0,
     ):
         super().__init__()
@@ -100,7 +101,7 @@ class ScoreModel(nn.Module):
         """Whether the network is an energy."""
         return isinstance(self._own, GradientField)
 
-    def mixed(self, mixture: Mixture, share: float) -> ScoreModel:
+    def mixed(self, mixture: Mixture | Products, share: float) -> ScoreModel:
         """Return the model of the same network with a share of a mixture."""
         energy = self.has_energy
         return ScoreModel(self.network, self.precision, energy=energy, mixture=mixture, share=share)

@@ -40,7 +40,7 @@ from skscore._validation import (
 )
 from skscore.estimators._design import Design
 from skscore.estimators._fitted import FittedNetwork, at_level, weights_of
-from skscore.estimators._mixture import WeighedMixture, weigh
+from skscore.estimators._share import Weighed, weigh
 from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
 from skscore.noise import Levels, OneLevel
@@ -203,7 +203,9 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             history, failure = self._train(model, train, held_out, levels, device, seed)
             if failure is None:
                 try:
-                    mixture = self._weighed_mixture(model, U, train, held_out, levels, device, seed)
+                    mixture = self._weighed_mixture(
+                        model, affine, U, train, held_out, levels, device, seed
+                    )
                     design = replace(design, mixture=mixture)
                 except KeyboardInterrupt as interrupt:
                     failure = interrupt
@@ -240,13 +242,14 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
     def _weighed_mixture(
         self,
         model: ScoreModel | Denoiser,
+        affine: AffineMap,
         U: Array,
         train: NDArray,
         held_out: NDArray,
         levels: Levels,
         device: torch.device,
         seed: int,
-    ) -> WeighedMixture | None:
+    ) -> Weighed | None:
         """Return the mixture that the field is averaged with, where held-out rows ask for it."""
         if not self.mixture or not held_out.size or self._images:
             return None
@@ -255,7 +258,9 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             stream = _torch.generator(seed, device)
             x = x + self._blur() * torch.randn(x.shape, generator=stream, device=device)
         sigma = levels.sigma if isinstance(levels, OneLevel) else 0.0
-        return weigh(model, self._judge(levels), U, train, x, sigma=sigma, seed=seed)
+        axes = None if levels.many else affine.axes
+        judge = self._judge(levels)
+        return weigh(model, judge, U, train, x, axes=axes, sigma=sigma, seed=seed)
 
     def _split(self, U: NDArray, random: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Return training and held-out rows, which have no row in common.

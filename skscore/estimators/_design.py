@@ -20,7 +20,7 @@ from skscore._affine import Array
 from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
 from skscore._validation import refuse
-from skscore.estimators._mixture import WeighedMixture
+from skscore.estimators._share import Weighed
 from skscore.networks import Ensemble, Gated
 from skscore.noise import Levels, OneLevel
 
@@ -51,7 +51,7 @@ class Design:
         level, if it can.
     images : bool
         Whether the rows are images: their fields stay in float32, and use every thread.
-    mixture : WeighedMixture or None
+    mixture : Weighed or None
         The mixture that the field is averaged with.
     """
 
@@ -62,7 +62,7 @@ class Design:
     n_members: int = 1
     levels: Levels = field(default_factory=lambda: OneLevel(0.0))
     images: bool = False
-    mixture: WeighedMixture | None = None
+    mixture: Weighed | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -126,7 +126,8 @@ class Design:
         if self.mixture is None:
             return model
         P = model.precision
-        return model.mixed(self.mixture.field(P.device, P.dtype), self.mixture.share)
+        field = self.mixture.field(P.device, P.dtype)
+        return model.mixed(field, self.mixture.share)  # type: ignore[arg-type]
 
     def _conditional(self, network: nn.Module) -> bool:
         """Tell whether the network takes the log of the noise level beside the rows."""

@@ -1,32 +1,21 @@
-"""A Gaussian mixture beside the network, and the share of it that held-out rows ask for.
-
-Where rows come from a few Gaussian groups, maximum likelihood knows their score far better than any
-network; elsewhere it is far worse. The held-out objective is quadratic in the share of an average
-of two fields, so that the best share is known in closed form, with its standard error.
-"""
+"""A Gaussian mixture, fitted to rows by maximum likelihood."""
 
 from __future__ import annotations
 
 import math
-import threading
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.linalg import LinAlgError
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from threadpoolctl import threadpool_limits  # scikit-learn brings it
-from torch import Tensor, nn
 
 from skscore import _torch
 from skscore._affine import Array
 from skscore._mixture import Mixture
-from skscore._subspace import N_ERRORS
 
 COMPONENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)  # numbers of components that are tried
 N_WORSE = 2  # of these in a row that end the search
@@ -35,8 +24,6 @@ ROWS_PER_COLUMN = 10  # in a component, at least, on average
 SMALLEST = 1e-5  # variance of a component, in whitened coordinates: below, it sits on a few points
 OPTIONS: dict[str, Any] = {"reg_covar": SMALLEST / 10, "tol": 1e-4, "max_iter": 100}
 N_STARTS = 2  # of each number, from other means
-
-_TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -78,10 +65,11 @@ class _Whitened:
     def of(self, U: Array) -> Array:
         return (U - self.mean) @ self.inverse
 
-    def back(self, g: GaussianMixture) -> WeighedMixture:
+    def back(self, g: GaussianMixture, sigma: float = 0.0) -> WeighedMixture:
         covariances = self.B @ covariances_of(g) @ self.B.T
         variances, bases = np.linalg.eigh(covariances)
-        return WeighedMixture(np.log(g.weights_), self.mean + g.means_ @ self.B.T, variances, bases)
+        means = self.mean + g.means_ @ self.B.T
+        return WeighedMixture(np.log(g.weights_), means, variances + sigma**2, bases)
 
 
 def covariances_of(g: GaussianMixture) -> Array:
@@ -138,91 +126,26 @@ def _again(g: GaussianMixture, Z: Array) -> GaussianMixture | None:
     )
 
 
-def best_share(first: Tensor, middle: Tensor, last: Tensor) -> float:
-    """Return the share of an average of two fields, from its objective at three shares.
+@dataclass(frozen=True)
+class FoundMixture:
+    """A mixture as it was found, to be fitted to other rows from there; blurred at a level."""
 
-    Parameters
-    ----------
-    first, middle, last : Tensor
-        The objective of each held-out row at shares 0, 1/2 and 1: ``L0 + a A + a^2 B / 2``, with
-        slope A and curvature B.
+    whitened: _Whitened
+    mixture: GaussianMixture
+    sigma: float
 
-    Returns
-    -------
-    float
-        ``-E A / E B``; but 0 where that is within two standard errors of it, and otherwise 1 where
-        it is within two of that.
-    """
-    B = (4 * (first + last - 2 * middle)).flatten()
-    A = (last - first).flatten() - B / 2
-    if len(A) < 2 or not (torch.isfinite(A).all() and B.mean() > 0):
-        return 0.0
-    share = -A.mean() / B.mean()
-    error = N_ERRORS * (A + share * B).std() / math.sqrt(len(A)) / B.mean()
-    if not share > error:
-        return 0.0
-    return 1.0 if share > 1 - error else float(share)
+    @classmethod
+    def of(cls, U: Array, sigma: float, seed: int) -> FoundMixture | None:
+        """Return the mixture of rows; None where one Gaussian is as good."""
+        whitened = _Whitened(U)
+        found = likely_mixture(whitened.of(U), seed) if whitened.usable else None
+        return None if found is None else cls(whitened, found, sigma)
 
+    def again(self, rows: Array) -> WeighedMixture | None:
+        """Return the same mixture fitted to other rows; None where it has collapsed."""
+        g = _again(self.mixture, self.whitened.of(rows))
+        return None if g is None else self.whitened.back(g, self.sigma)
 
-def weigh(
-    model: nn.Module,
-    judge: Callable[[nn.Module, Tensor], Tensor],
-    U: Array,
-    train: NDArray,
-    x_held_out: Tensor,
-    *,
-    sigma: float,
-    seed: int,
-) -> WeighedMixture | None:
-    """Return a mixture of rows with the share that held-out rows ask for; None where it has none.
-
-    Parameters
-    ----------
-    model : ScoreModel or Denoiser
-        The trained model, in float32.
-    judge : callable
-        ``judge(model, x_held_out) -> (n,)`` or (k, n), the objective of held-out rows.
-    U : ndarray of shape (n, d)
-        All rows.
-    train : ndarray of shape (n, d) or (k, n, d)
-        The training rows of each member. What weighs the mixture is fitted to these, from the
-        mixture of all rows: of the held-out rows it knows the number of components and the start.
-    x_held_out : Tensor of shape (n, d) or (k, n, d)
-        Held-out rows, blurred where the field is that of blurred rows.
-    sigma : float
-        Noise level of the field; 0 for a field at many.
-    seed : int
-        Of the mixture's start.
-    """
-    if not 1 <= U.shape[1] <= MOST_FEATURES:
-        return None
-    # Two threads on such small products are many times slower where the other core is busy. Their
-    # number and the warning filters belong to the process: fits that overlap take turns.
-    with _TURN, threadpool_limits(1), np.errstate(all="ignore"):
-        return _weigh(model, judge, U, train, x_held_out, sigma, seed)
-
-
-def _weigh(model, judge, U, train, x_held_out, sigma, seed) -> WeighedMixture | None:
-    looked = U[np.random.default_rng(seed).permutation(len(U))[:MOST_ROWS]]
-    whitened = _Whitened(looked)
-    found = likely_mixture(whitened.of(looked), seed) if whitened.usable else None
-    if found is None:
-        return None
-    parts = train if train.ndim == 3 else train[None]
-    others = [_again(found, whitened.of(rows[:MOST_ROWS].astype(np.float64))) for rows in parts]
-    if any(g is None for g in others):
-        return None
-    device, dtype = x_held_out.device, x_held_out.dtype
-    fields = [whitened.back(g).field(device, dtype) for g in others]  # type: ignore[arg-type]
-    own = Mixture.stacked(fields) if train.ndim == 3 else fields[0]
-    rows = [
-        judge(model.mixed(own.at(sigma), share), x_held_out)  # type: ignore[operator]
-        for share in (0.0, 0.5, 1.0)
-    ]
-    share = best_share(*rows)
-    if not share:
-        return None
-    mixture = whitened.back(found)
-    return WeighedMixture(
-        mixture.log_weights, mixture.means, mixture.variances + sigma**2, mixture.bases, share
-    )
+    def weighed(self) -> WeighedMixture:
+        """Return it as arrays, with no share yet."""
+        return self.whitened.back(self.mixture, self.sigma)

@@ -11,7 +11,8 @@ import skscore
 # From the ground up: a room imports only rooms of lower layers, never one of its own layer.
 LAYERS = (
     "exceptions _shrinkage",
-    "_affine _callbacks _torch datasets metrics noise _autodiff _integrate _adamw _linear",
+    "_affine _callbacks _torch datasets metrics noise _autodiff _integrate _adamw _linear "
+    "_products",
     "_validation networks objectives samplers density _muon _mixture",
     "_base _model",
     "_denoiser _chains _subspace",
@@ -23,7 +24,16 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
 SHELLS = {"estimators", "kernel", "compose", "latent", "io", "_chains", "_descents"}
 TORCH = {"_mixture", "_autodiff", "_integrate", "_adamw", "_muon", "_linear", "_model", "_denoiser"}
-TORCH |= {"_training", "_subspace", "noise", "networks", "objectives", "samplers", "density"}
+TORCH |= {
+    "_products",
+    "_training",
+    "_subspace",
+    "noise",
+    "networks",
+    "objectives",
+    "samplers",
+    "density",
+}
 NO_TORCH = {"datasets", "metrics", "exceptions", "_shrinkage", "_affine", "_validation", "_base"}
 NO_TORCH |= {"_callbacks"}
 NUMPY = {"numpy", "scipy", "sklearn", "pandas"}

@@ -1,0 +1,134 @@
+"""Mixtures beside the network, and the share of them that held-out rows ask for.
+
+Where rows come from a few Gaussian groups, or columns are independent within groups, maximum
+likelihood knows their score far better than any network; elsewhere it is far worse. The held-out
+objective is quadratic in the share of an average of two fields, so that the best share is known in
+closed form, with its standard error.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # scikit-learn brings it
+from torch import Tensor, nn
+
+from skscore._affine import Array
+from skscore._subspace import N_ERRORS
+from skscore.estimators._mixture import FoundMixture, WeighedMixture
+from skscore.estimators._products import FoundProducts, WeighedProducts, likely_products
+
+Weighed = WeighedMixture | WeighedProducts
+Found = FoundMixture | FoundProducts
+
+MOST_ROWS, MOST_FEATURES = 10_000, 64
+
+_TURN = threading.Lock()
+
+
+def best_share(first: Tensor, middle: Tensor, last: Tensor) -> tuple[float, float]:
+    """Return the share of an average of two fields, from its objective at three shares.
+
+    Parameters
+    ----------
+    first, middle, last : Tensor
+        The objective of each held-out row at shares 0, 1/2 and 1: ``L0 + a A + a^2 B / 2``, with
+        slope A and curvature B.
+
+    Returns
+    -------
+    share : float
+        ``-E A / E B``; but 0 where that is within two standard errors of it, and otherwise 1 where
+        it is within two of that.
+    gain : float
+        What the objective loses by it on average.
+    """
+    B = (4 * (first + last - 2 * middle)).flatten()
+    A = (last - first).flatten() - B / 2
+    if len(A) < 2 or not (A.isfinite().all() and B.mean() > 0):
+        return 0.0, 0.0
+    slope, curvature = float(A.mean()), float(B.mean())
+    share = -slope / curvature
+    error = N_ERRORS * float((A + share * B).std()) / math.sqrt(len(A)) / curvature
+    if not share > error:
+        return 0.0, 0.0
+    share = 1.0 if share > 1 - error else share
+    return share, -share * (slope + share * curvature / 2)
+
+
+def weigh(
+    model: nn.Module,
+    judge: Callable[[nn.Module, Tensor], Tensor],
+    U: Array,
+    train: NDArray,
+    x_held_out: Tensor,
+    *,
+    axes: Array | None,
+    sigma: float,
+    seed: int,
+) -> Weighed | None:
+    """Return a mixture of rows with the share that held-out rows ask for; None where it has none.
+
+    One of products is looked for where one of Gaussians does not have the whole field.
+
+    Parameters
+    ----------
+    model : ScoreModel or Denoiser
+        The trained model, in float32.
+    judge : callable
+        ``judge(model, x_held_out) -> (n,)`` or (k, n), the objective of held-out rows.
+    U : ndarray of shape (n, d)
+        All rows.
+    train : ndarray of shape (n, d) or (k, n, d)
+        The training rows of each member. What weighs the mixture is fitted to these, from the
+        mixture of all rows: of the held-out rows it knows the number of components and the start.
+    x_held_out : Tensor of shape (n, d) or (k, n, d)
+        Held-out rows, blurred where the field is that of blurred rows.
+    axes : ndarray of shape (d, d) or None
+        The directions of the columns of X; None for no products.
+    sigma : float
+        Noise level of the field; 0 for a field at many.
+    seed : int
+        Of the mixture's start.
+    """
+    if not 1 <= U.shape[1] <= MOST_FEATURES:
+        return None
+    # Two threads on such small products are many times slower where the other core is busy. Their
+    # number and the warning filters belong to the process: fits that overlap take turns.
+    with _TURN, threadpool_limits(1), np.errstate(all="ignore"):
+        rows = U[np.random.default_rng(seed).permutation(len(U))[:MOST_ROWS]]
+        best, most = None, 0.0
+        for found in _candidates(rows, axes, sigma, seed):
+            share, gain = _judged(found, model, judge, train, x_held_out)
+            if gain > most:
+                best, most = replace(found.weighed(), share=share), gain
+            if share == 1.0:
+                break
+        return best
+
+
+def _candidates(rows: Array, axes: Array | None, sigma: float, seed: int) -> Iterator[Found]:
+    """Find one mixture after the other, as they are asked for."""
+    gaussians = FoundMixture.of(rows, sigma, seed)
+    if gaussians is not None:
+        yield gaussians
+    products = None if axes is None else likely_products(rows, axes, sigma, seed)
+    if products is not None:
+        yield products
+
+
+def _judged(found: Found, model, judge, train: NDArray, x_held_out: Tensor) -> tuple[float, float]:
+    """Return the share of a mixture and what is gained by it."""
+    parts = train if train.ndim == 3 else train[None]
+    fits = [found.again(rows[:MOST_ROWS].astype(np.float64)) for rows in parts]
+    fields = [fit.field(x_held_out.device, x_held_out.dtype) for fit in fits if fit is not None]
+    if len(fields) < len(parts):
+        return 0.0, 0.0
+    own = type(fields[0]).stacked(fields) if train.ndim == 3 else fields[0]  # type: ignore[arg-type]
+    rows = [judge(model.mixed(own, share), x_held_out) for share in (0.0, 0.5, 1.0)]
+    return best_share(*rows)
