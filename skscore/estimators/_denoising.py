@@ -107,11 +107,13 @@ class DenoisingScoreEstimator(ImageEstimator):
         they are where the data are Gaussian in the others. Needs `early_stopping`; not for images,
         nor with a `network` of your own.
     mixture : bool, default=True
-        Whether a Gaussian mixture is fitted beside the network, its number of components chosen by
-        the Bayesian information criterion, and takes the share of the field that the held-out rows
-        ask for: none where that is within two standard errors of none, otherwise all where it is
-        within two of all. Needs `early_stopping`; up to 64 features, of at most 10,000 rows, and
-        ten rows to a column of each component.
+        Whether mixtures are fitted beside the network by maximum likelihood, of which one takes the
+        share of the field that the held-out rows ask for: none where that is within two standard
+        errors of none, otherwise all where it is within two of all. One is of Gaussians, their
+        number chosen by the Bayesian information criterion, ten rows at least to a column of each;
+        at one noise level the other is of products of one-dimensional densities, for columns that
+        are independent within groups. Needs `early_stopping`; up to 64 features, of at most 10,000
+        rows.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and coordinates of the last fit.
     keep_rows : bool, default=True
@@ -139,7 +141,7 @@ class DenoisingScoreEstimator(ImageEstimator):
     n_directions_ : int
         Directions that each network acts in: as many as `subspace_test` left in this fit, or all.
     mixture_share_ : float
-        Share of the Gaussian mixture in the field: 0.0 where the network is all of it.
+        Share of a mixture in the field: 0.0 where the network is all of it.
     location_ : ndarray of shape (n_features,)
         Mean of the training rows.
     covariance_ : ndarray of shape (n_features, n_features)

@@ -17,6 +17,7 @@ import torch
 from scipy import sparse
 from scipy.interpolate import CubicSpline
 from scipy.linalg import LinAlgError, solveh_banded
+from scipy.ndimage import gaussian_filter1d
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.cluster import KMeans
@@ -35,12 +36,13 @@ COUNTED = 5_000  # rows at most, fitted and judged, that the components are coun
 # Weights of the penalty at one row, in deviations; the best ones fall as n^(-6/7) (Silverman 1982).
 SMOOTHING = np.geomspace(3e-6, 3.0, 13)
 COARSE, FINE = 3e-2, 1e-4  # those at which components are looked for, and counted
+KERNEL = 0.2  # deviations
 N_WORSE = 2  # weights in a row, worse on held-out rows, that end the search
 N_FOLDS = 5
 N_STARTS, START_STEPS = 3, 12
 STEPS, TOLERANCE = 60, 1e-5  # of expectation maximisation, and the gain that ends it
 NEWTON_STEPS = 12
-LONGEST = 1.5  # change of a log density in one step
+LONGEST, DEEP = 1.5, 12.0  # change of a log density in one step, unless it is that far down
 FEWEST = 20  # rows of a component
 PATCHES = 12  # groups of neighbours to a component, that begin in one component or another
 
@@ -130,6 +132,15 @@ class _Fit:
     theta: Array
     log_weights: Array
 
+    @classmethod
+    def rough(cls, grid: _Grid, seen: _Seen) -> _Fit:
+        """Return where to start: what was seen, under a normal kernel."""
+        frequencies = np.empty_like(seen.frequencies)
+        for j, width in enumerate(KERNEL / grid.step):
+            frequencies[:, j] = gaussian_filter1d(seen.frequencies[:, j], width, mode="constant")
+        theta = np.log(frequencies + 1e-12)
+        return cls(grid, theta - logsumexp(theta, axis=-1, keepdims=True), seen.log_weights)
+
     def logs(self, basis: sparse.csr_array) -> Array:
         """Return the log of each component's part in the density of each row, (n, K)."""
         log_f = self.theta - np.log(self.grid.step)[:, None]
@@ -156,8 +167,11 @@ class _Fit:
         bands[0] += p + 1e-9
         step = solveh_banded(bands.reshape(4, -1), slope.ravel(), lower=True)
         step = step.reshape(self.theta.shape)
-        step *= np.minimum(1.0, LONGEST / np.abs(step).max(axis=-1, keepdims=True).clip(1e-300))
+        # Far down in a tail a log probability may fall as it likes.
         theta = self.theta + step
+        felt = np.maximum(self.theta, theta) > self.theta.max(axis=-1, keepdims=True) - DEEP
+        longest = np.abs(np.where(felt, step, 0.0)).max(axis=-1, keepdims=True)
+        theta = self.theta + step * np.minimum(1.0, LONGEST / longest.clip(LONGEST))
         theta -= logsumexp(theta, axis=-1, keepdims=True)
         return _Fit(self.grid, theta, seen.log_weights)
 
@@ -166,7 +180,7 @@ class _Fit:
         fit = self
         for _ in range(NEWTON_STEPS):
             before, fit = fit, fit.improved(seen, smoothing)
-            if np.abs(fit.theta - before.theta).max() < 1e-3:
+            if (np.exp(before.theta) * np.abs(fit.theta - before.theta)).sum(axis=-1).max() < 1e-4:
                 break
         return fit
 
@@ -199,17 +213,12 @@ class _Fit:
 
 def _started(Z: Array, basis: sparse.csr_array, grid: _Grid, k: int, seed: int) -> _Fit:
     """Return where the search with k components begins: patches of rows dealt out at random."""
-    normal = -0.5 * grid.points**2
-    normal -= logsumexp(normal, axis=-1, keepdims=True)
-    plain = _Fit(grid, np.repeat(normal[None], k, axis=0), np.full(k, -math.log(k)))
-    if k == 1:
-        return plain.maximised(basis, COARSE, START_STEPS)
     fits = []
-    for start in range(N_STARTS):
+    for start in range(N_STARTS if k > 1 else 1):
         random = np.random.RandomState((seed + start) % 2**32)
         patches = KMeans(PATCHES * k, n_init=1, max_iter=20, random_state=random).fit_predict(Z)
         dealt = random.dirichlet(np.full(k, 0.3), size=PATCHES * k)
-        fit = plain.smoothed(_Seen.of(basis, dealt[patches]), COARSE)
+        fit = _Fit.rough(grid, _Seen.of(basis, dealt[patches]))
         fits.append(fit.maximised(basis, COARSE, START_STEPS))
     return max(fits, key=lambda fit: fit.log_density(basis).mean())
 

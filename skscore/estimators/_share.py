@@ -74,8 +74,6 @@ def weigh(
 ) -> Weighed | None:
     """Return a mixture of rows with the share that held-out rows ask for; None where it has none.
 
-    One of products is looked for where one of Gaussians does not have the whole field.
-
     Parameters
     ----------
     model : ScoreModel or Denoiser
@@ -107,13 +105,10 @@ def weigh(
             share, gain = _judged(found, model, judge, train, x_held_out)
             if gain > most:
                 best, most = replace(found.weighed(), share=share), gain
-            if share == 1.0:
-                break
         return best
 
 
 def _candidates(rows: Array, axes: Array | None, sigma: float, seed: int) -> Iterator[Found]:
-    """Find one mixture after the other, as they are asked for."""
     gaussians = FoundMixture.of(rows, sigma, seed)
     if gaussians is not None:
         yield gaussians

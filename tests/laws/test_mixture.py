@@ -26,8 +26,9 @@ from skscore._linear import eigen
 from skscore._mixture import Average, Mixture, OverGaussian
 from skscore._model import ScoreModel
 from skscore.datasets import Gaussian, GaussianMixture, Ring
-from skscore.estimators import _mixture
-from skscore.estimators._mixture import best_share, likely_mixture
+from skscore.estimators import _mixture, _share
+from skscore.estimators._mixture import likely_mixture
+from skscore.estimators._share import best_share
 from skscore.networks import MLP, Conjugate, NoiseConditionalMLP
 
 D, K, N = 3, 4, 7
@@ -194,15 +195,17 @@ def test_the_share_and_its_standard_error(share, noise, found):
     sign = 1 - 2 * (torch.arange(n, dtype=torch.float64) % 2)
     B = torch.full((n,), 2.0, dtype=torch.float64)
     rows = objective_at(noise * sign - share * B, B)
-    assert best_share(*rows) == pytest.approx(found, abs=1e-12)
+    used, gain = best_share(*rows)
+    assert used == pytest.approx(found, abs=1e-12)
+    assert gain == pytest.approx(share**2 - (used - share) ** 2, abs=1e-12)
 
 
 def test_a_share_that_nobody_can_know_is_none():
     zeros, one = torch.zeros(9), torch.ones(1)
-    assert best_share(zeros, zeros, zeros) == 0.0  # the two fields are one
-    assert best_share(one, 0 * one, one) == 0.0  # one row has no spread
+    assert best_share(zeros, zeros, zeros) == (0.0, 0.0)  # the two fields are one
+    assert best_share(one, 0 * one, one) == (0.0, 0.0)  # one row has no spread
     wild = torch.tensor([0.0, torch.inf, 0.0])
-    assert best_share(zeros[:3], wild, zeros[:3]) == 0.0
+    assert best_share(zeros[:3], wild, zeros[:3]) == (0.0, 0.0)
 
 
 # The mixture ------------------------------------------------------------------------------------
@@ -326,7 +329,7 @@ def test_a_mixture_is_weighed_on_rows_it_has_not_seen(n_members, monkeypatch):
         seen["of"] = _mixture._Whitened(U)
         return weighed(model, judge, U, train, x_held_out, **params)
 
-    own, weighed = _mixture._again, _mixture.weigh
+    own, weighed = _mixture._again, _share.weigh
     monkeypatch.setattr(_mixture, "_again", again)
     monkeypatch.setattr("skscore.estimators._base.weigh", weigh)
     SlicedScoreEstimator(n_members=n_members, **QUICK).fit(ROWS)
@@ -438,7 +441,7 @@ def test_what_is_weighed_is_fitted_to_training_rows(monkeypatch):
 
 
 def test_rows_in_the_order_of_their_groups(monkeypatch):
-    monkeypatch.setattr(_mixture, "MOST_ROWS", 200)  # fewer than the first group has
+    monkeypatch.setattr(_share, "MOST_ROWS", 200)  # fewer than the first group has
     ordered = ROWS[np.lexsort(np.sign(ROWS).T)]
     assert SlicedScoreEstimator(**QUICK).fit(ordered).mixture_share_ == 1.0
 

@@ -1,0 +1,331 @@
+"""Laws of mixtures of products: their derivatives, the penalised fit, and what a fit makes of them.
+
+``p(z) = sum_k pi_k prod_j f_kj(z_j)``, ``z = B u``, float64.
+"""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+
+from skscore import DenoisingScoreEstimator, ScoreMatchingEstimator, SlicedScoreEstimator
+from skscore._autodiff import value_and_divergence, value_and_jvp
+from skscore._model import ScoreModel
+from skscore._products import Products
+from skscore.datasets import Checkerboard, Gaussian
+from skscore.estimators import _products, _share
+from skscore.estimators._products import POINTS, _Fit, _Grid, _Seen, likely_products
+from skscore.networks import MLP
+
+D, K, N = 3, 2, 40
+TIGHT = {"rtol": 1e-9, "atol": 1e-9}
+EYE = np.eye(2)
+
+
+def rows(n, d, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, d))
+
+
+def bumpy(seed=0):
+    """Return a fit of bumpy densities on a grid of D columns."""
+    rng = np.random.default_rng(seed)
+    grid = _Grid(rows(200, D) * [1.0, 2.0, 0.5])
+    waves = rng.uniform(1, 3, (K, D, 1)), rng.uniform(0, 6, (K, D, 1))
+    theta = np.cos(waves[0] * grid.points + waves[1]) - 0.5 * grid.points**2
+    theta -= logsumexp(theta, axis=-1, keepdims=True)
+    return _Fit(grid, theta, np.log([0.3, 0.7]))
+
+
+def field_of(fit, axes):
+    return fit.weighed(axes).field(torch.device("cpu"), torch.float64)
+
+
+def mixed_axes():
+    return np.random.default_rng(3).standard_normal((D, D)) + 2 * np.eye(D)
+
+
+@pytest.fixture
+def x():
+    """Rows inside the grid and far outside of it."""
+    return torch.from_numpy(rows(N, D, seed=5) * 2.5)
+
+
+def test_the_log_density_goes_through_the_points(x):
+    fit = bumpy()
+    at = fit.grid.points[:, ::17].T
+    expected = fit.log_density(fit.grid.basis(at))
+    energy = field_of(fit, np.eye(D)).energy(torch.from_numpy(at)).numpy()
+    np.testing.assert_allclose(-energy, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["products", "score", "energy"])
+def test_derivatives_equal_autograd(name, x, woken, jacobian):
+    own = field_of(bumpy(), mixed_axes())
+    field, P = own, torch.eye(D, dtype=torch.float64)
+    if name != "products":
+        stream = torch.Generator().manual_seed(0)
+        network = woken(MLP(D, 1 if name == "energy" else D, generator=stream))
+        field = ScoreModel(network, P, energy=name == "energy").mixed(own, 0.4)
+    J = jacobian(field, x)
+    v = torch.from_numpy(rows(4 * N, D, seed=2).reshape(4, N, D))
+    A = torch.from_numpy(mixed_axes() @ mixed_axes().T)
+    s, jv = value_and_jvp(field, x, v)
+    torch.testing.assert_close(s, field(x), **TIGHT)
+    torch.testing.assert_close(jv, torch.einsum("nij,mnj->mni", J, v), **TIGHT)
+    for metric in (None, A):
+        q, divergence = value_and_divergence(field, x, metric)
+        trace = J if metric is None else J @ A
+        torch.testing.assert_close(divergence, torch.einsum("nii->n", trace), **TIGHT)
+        torch.testing.assert_close(q, field(x), **TIGHT)
+    if name != "score":
+        u = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(field.energy(u).sum(), u)
+        torch.testing.assert_close(field(x), -gradient, **TIGHT)
+
+
+def test_stacked_mixtures_have_rows_of_their_own(x):
+    axes = mixed_axes()
+    both = [field_of(bumpy(seed), axes) for seed in (0, 1)]
+    both[1] = Products(both[1].log_weights, both[1].coefficients, *list(both[0].buffers())[2:])
+    stacked, each = Products.stacked(both), torch.stack([x, x + 1])
+    s, divergence = stacked.value_and_divergence(each)
+    for k, own in enumerate(both):
+        torch.testing.assert_close(s[k], own(each[k]), **TIGHT)
+        torch.testing.assert_close(divergence[k], own.value_and_divergence(each[k])[1], **TIGHT)
+
+
+def test_no_tail_turns_upwards():
+    """A log density that is convex at the end of its grid goes on as a straight line."""
+    grid = _Grid(rows(200, 1))
+    theta = 0.5 * grid.points[None] ** 2
+    own = field_of(_Fit(grid, theta - logsumexp(theta), np.zeros(1)), np.eye(1))
+    far = torch.tensor([[5.0], [50.0], [500.0]], dtype=torch.float64) + float(grid.points.max())
+    s = own(far)
+    torch.testing.assert_close(s, s[:1].expand(3, 1), **TIGHT)
+
+
+# The penalised fit ------------------------------------------------------------------------------
+
+
+def test_interpolation_has_the_rows_it_is_given():
+    Z = rows(100, 2)
+    grid = _Grid(Z)
+    basis = grid.basis(Z).toarray().reshape(100, 2, POINTS)
+    np.testing.assert_allclose(basis.sum(axis=-1), 1.0)
+    np.testing.assert_allclose((basis * grid.points).sum(axis=-1), Z, atol=1e-12)
+    assert ((basis > 0).sum(axis=-1) <= 2).all()
+    beyond = grid.basis(np.array([[100.0, -100.0]])).toarray().reshape(2, POINTS)
+    assert (beyond[0, -1], beyond[1, 0]) == (1.0, 1.0)
+
+
+def test_the_penalty_and_its_derivatives():
+    """Half the integral of the squared third derivative: of x^3 it is 18 times the length."""
+    grid = _Grid(rows(50, 2))
+    cubic = grid.points**3
+    inner = (POINTS - 3) * grid.step
+    np.testing.assert_allclose(
+        (cubic * grid.penalty_slope(cubic)).sum(axis=-1), 36 * inner, rtol=1e-6
+    )
+    np.testing.assert_allclose(grid.penalty_slope(grid.points**2), 0.0, atol=1e-3)
+    direction = np.cos(3 * grid.points)
+    product = grid.bands[0] * direction
+    for shift in (1, 2, 3):
+        off = grid.bands[shift, :, :-shift]
+        product[:, shift:] += off * direction[:, :-shift]
+        product[:, :-shift] += off * direction[:, shift:]
+    np.testing.assert_allclose(product, grid.penalty_slope(direction), rtol=1e-6, atol=1e-4)
+
+
+def test_smoothed_without_limit_it_is_the_normal_of_the_rows():
+    Z = rows(500, 2) ** 2 + [0.0, 1.0]  # skewed
+    grid = _Grid(Z)
+    basis = grid.basis(Z)
+    seen = _Seen.of(basis, np.ones((500, 1)))
+    fit = _Fit.rough(grid, seen)
+    for _ in range(5):
+        fit = fit.smoothed(seen, 1e6)
+    s = field_of(fit, EYE)(torch.from_numpy(Z)).numpy()
+    p = np.exp(fit.theta[0])
+    mean = (p * grid.points).sum(axis=-1)
+    np.testing.assert_allclose(mean, Z.mean(axis=0), rtol=1e-3)
+    variance = (p * (grid.points - mean[:, None]) ** 2).sum(axis=-1)
+    np.testing.assert_allclose(variance, Z.var(axis=0), rtol=1e-2)
+    bend = np.polynomial.polynomial.polyfit(Z[:, 0], s[:, 0], 1)
+    np.testing.assert_allclose(s[:, 0], bend[0] + bend[1] * Z[:, 0], atol=5e-3)
+
+
+@pytest.mark.parametrize("smoothing", [1e-4, 1e-1])
+def test_the_maximum_of_the_penalised_likelihood(smoothing):
+    Z, n = rows(600, 2) ** 3, 600
+    Z /= Z.std(axis=0)
+    grid = _Grid(Z)
+    shares = np.random.default_rng(0).dirichlet([1.0, 1.0], size=n)
+    seen = _Seen.of(grid.basis(Z), shares)
+    fit = _Fit.rough(grid, seen)
+    for _ in range(4):
+        fit = fit.smoothed(seen, smoothing)
+    part = shares.mean(axis=0)[:, None, None]
+    weight = smoothing * n ** (-6 / 7) / part
+    slope = seen.frequencies - np.exp(fit.theta) - weight * grid.penalty_slope(fit.theta)
+    assert np.abs(slope).max() < 1e-7
+    np.testing.assert_allclose(np.exp(fit.theta).sum(axis=-1), 1.0)
+    np.testing.assert_allclose(np.exp(fit.log_weights), part[:, 0, 0])
+
+
+def test_expectation_maximisation_climbs():
+    Z = Checkerboard().sample(1500, random_state=0)
+    Z /= Z.std(axis=0)
+    grid = _Grid(Z)
+    basis, smoothing = grid.basis(Z), 1e-2
+    halves = _Seen.of(basis, np.eye(2)[(Z[:, 0] > 0).astype(int)])
+    fit = _Fit.rough(grid, halves).smoothed(halves, smoothing)
+
+    def penalised(fit):
+        roughness = (fit.theta * grid.penalty_slope(fit.theta)).sum() / 2
+        return fit.log_density(basis).mean() - smoothing * 1500 ** (-6 / 7) * roughness
+
+    climbed = [penalised(fit)]
+    for _ in range(30):
+        fit = fit.maximised(basis, smoothing, n_steps=1)
+        climbed.append(penalised(fit))
+    assert np.diff(climbed).min() > -1e-9
+    assert climbed[-1] > climbed[0] + 0.01
+
+
+def test_a_component_without_rows_is_an_error():
+    Z = rows(100, 2)
+    shares = np.eye(2)[np.zeros(100, int)]
+    with pytest.raises(np.linalg.LinAlgError, match="lost its rows"):
+        _Seen.of(_Grid(Z).basis(Z), shares)
+
+
+# What is found ----------------------------------------------------------------------------------
+
+BOARD = Checkerboard()
+ROWS = BOARD.sample(3000, random_state=0)
+
+
+def test_a_checkerboard_is_two_products():
+    found = likely_products(ROWS, EYE, 0.0, seed=0)
+    assert len(found.fit.log_weights) == 2
+    s = found.weighed().field(torch.device("cpu"), torch.float64)(torch.from_numpy(ROWS)).numpy()
+    assert np.linalg.norm(s - BOARD.score(ROWS), axis=1).mean() < 1.1  # zero has 3.1
+
+
+def test_independent_columns_are_one_product():
+    X = np.random.default_rng(0).gamma(3.0, size=(3000, 8))
+    found = likely_products(X - X.mean(axis=0), np.eye(8), 0.0, seed=0)
+    assert len(found.fit.log_weights) == 1
+    rotated = np.linalg.qr(rows(8, 8))[0]
+    again = likely_products((X - X.mean(axis=0)) @ rotated.T, rotated.T, 0.0, seed=0)
+    u = torch.from_numpy(X - X.mean(axis=0))
+    s = found.weighed().field(torch.device("cpu"), torch.float64)(u).numpy()
+    B = torch.from_numpy(rotated)
+    turned = again.weighed().field(torch.device("cpu"), torch.float64)(u @ B.T).numpy()
+    np.testing.assert_allclose(turned @ rotated, s, rtol=1e-6, atol=1e-6)
+    inside = (X > 1.0).all(axis=1)
+    truth = 2 / X - 1
+    assert np.linalg.norm((s - truth)[inside], axis=1).mean() < 0.35  # the Gaussian has 1.1
+
+
+@pytest.mark.parametrize("d", [1, 2, 7])
+def test_one_gaussian_is_no_product(d):
+    assert likely_products(rows(2000, d), np.eye(d), 0.0, seed=0) is None
+    if d > 1:
+        X = Gaussian.random(d, random_state=0).sample(2000, random_state=0)
+        assert likely_products(X - X.mean(axis=0), np.eye(d), 0.0, seed=0) is None
+
+
+def test_few_or_degenerate_rows_have_none():
+    assert likely_products(ROWS[:15], EYE, 0.0, seed=0) is None
+    assert likely_products(0 * ROWS, EYE, 0.0, seed=0) is None
+    assert likely_products(np.full_like(ROWS, np.inf), EYE, 0.0, seed=0) is None
+
+
+# What a fit makes of it -------------------------------------------------------------------------
+
+QUICK = {"max_iter": 1, "random_state": 0, "device": "cpu"}
+every = pytest.mark.parametrize(
+    "make",
+    [
+        SlicedScoreEstimator,
+        ScoreMatchingEstimator,
+        lambda **p: SlicedScoreEstimator(n_members=1, **p),
+        lambda **p: SlicedScoreEstimator(standardize="diag", **p),
+        lambda **p: SlicedScoreEstimator(standardize=None, **p),
+        lambda **p: SlicedScoreEstimator(parametrization="energy", hidden_layer_sizes=(8,), **p),
+        lambda **p: DenoisingScoreEstimator(sigma=0.02, **p),
+    ],
+    ids=["sliced", "exact", "one", "diag", "centred", "energy", "one level"],
+)
+
+
+@every
+def test_columns_are_those_of_the_data(make):
+    """Scaled by very different numbers, and shifted."""
+    scales = np.array([1e-3, 50.0])
+    est = make(**QUICK).fit(ROWS * scales + [7.0, -1.0])
+    assert est.mixture_share_ == 1.0
+    s = est.score_samples(ROWS * scales + [7.0, -1.0]) * scales
+    assert np.linalg.norm(s - BOARD.score(ROWS), axis=1).mean() < 1.3
+    copy = pickle.loads(pickle.dumps(est))
+    np.testing.assert_array_equal(copy.score_samples(ROWS), est.score_samples(ROWS))
+    assert np.isfinite(est.sample(300, random_state=0)).all()
+
+
+def test_rows_of_a_noise_level_have_the_products_of_that_level():
+    est = SlicedScoreEstimator(**QUICK, sigma=0.2).fit(ROWS)
+    assert est.mixture_share_ == 1.0
+    h = np.hypot(0.15, 0.2 * ROWS.std())
+    truth = Checkerboard(smoothing=h).score(ROWS)
+    assert np.linalg.norm(est.score_samples(ROWS) - truth, axis=1).mean() < 0.6
+
+
+def test_the_products_are_weighed_on_rows_they_have_not_seen(monkeypatch):
+    seen = []
+
+    def again(self, X):
+        seen.append(X)
+        return own(self, X)
+
+    own = _products.FoundProducts.again
+    monkeypatch.setattr(_products.FoundProducts, "again", again)
+    SlicedScoreEstimator(**QUICK).fit(ROWS)
+    assert [len(X) for X in seen] == [2700, 2700]
+    assert len(np.unique(np.concatenate(seen).round(5), axis=0)) == 3000
+
+
+def test_products_are_looked_for_where_they_may_be(monkeypatch):
+    def refuse(*args):
+        raise AssertionError("looked for")
+
+    monkeypatch.setattr(_share, "likely_products", refuse)
+    DenoisingScoreEstimator(**QUICK).fit(ROWS)  # at many levels they have no closed form
+    constant = np.column_stack([ROWS, np.ones(len(ROWS))])
+    with pytest.warns(UserWarning, match="Constant columns"):
+        SlicedScoreEstimator(**QUICK).fit(constant)  # a null coordinate is no column
+    with pytest.raises(AssertionError, match="looked for"):
+        SlicedScoreEstimator(**QUICK).fit(ROWS)
+
+
+def test_a_better_candidate_takes_the_place_of_another(monkeypatch):
+    judged = {"a": (0.3, 0.1), "b": (0.5, 0.2), "c": (1.0, 0.15)}
+
+    class Candidate:
+        def __init__(self, name):
+            self.name = name
+
+        def weighed(self):
+            return _products.WeighedProducts(*[self.name] * 5)
+
+    def weigh(names):
+        monkeypatch.setattr(_share, "_candidates", lambda *a: map(Candidate, names))
+        monkeypatch.setattr(_share, "_judged", lambda found, *a: judged[found.name])
+        held_out = torch.zeros(1, 2)
+        return _share.weigh(None, None, ROWS, ROWS, held_out, axes=EYE, sigma=0.0, seed=0)
+
+    assert (weigh("abc").axes, weigh("abc").share) == ("b", 0.5)
+    judged["a"] = (0.0, 0.0)
+    assert weigh("a") is None
