@@ -71,7 +71,7 @@ class Products(nn.Module):
         cells = self.coefficients.shape[-2]
         inside = torch.clamp(z, self.start, self.start + cells * self.step)
         beyond = (z - inside).unsqueeze(-3)
-        i = ((inside - self.start) / self.step).long().clamp(max=cells - 1)
+        i = ((inside - self.start) / self.step).long().clamp(0, cells - 1)  # 0 for NaN, too
         t = (inside - self.start - i * self.step).unsqueeze(-3)
         a, b, c, e = self._cells(i).unbind(dim=-1)
         log_f, slope, bend = (

@@ -16,7 +16,8 @@ from skscore._model import ScoreModel
 from skscore._products import Products
 from skscore.datasets import Checkerboard, Gaussian
 from skscore.estimators import _products, _share
-from skscore.estimators._products import POINTS, _Fit, _Grid, _Seen, likely_products
+from skscore.estimators._log_splines import POINTS, Grid, LogSplines, Seen
+from skscore.estimators._products import WeighedProducts, likely_products
 from skscore.networks import MLP
 
 D, K, N = 3, 2, 40
@@ -31,15 +32,15 @@ def rows(n, d, seed=0):
 def bumpy(seed=0):
     """Return a fit of bumpy densities on a grid of D columns."""
     rng = np.random.default_rng(seed)
-    grid = _Grid(rows(200, D) * [1.0, 2.0, 0.5])
+    grid = Grid(rows(200, D) * [1.0, 2.0, 0.5])
     waves = rng.uniform(1, 3, (K, D, 1)), rng.uniform(0, 6, (K, D, 1))
     theta = np.cos(waves[0] * grid.points + waves[1]) - 0.5 * grid.points**2
     theta -= logsumexp(theta, axis=-1, keepdims=True)
-    return _Fit(grid, theta, np.log([0.3, 0.7]))
+    return LogSplines(grid, theta, np.log([0.3, 0.7]))
 
 
 def field_of(fit, axes):
-    return fit.weighed(axes).field(torch.device("cpu"), torch.float64)
+    return WeighedProducts.of(fit, axes).field(torch.device("cpu"), torch.float64)
 
 
 def mixed_axes():
@@ -98,9 +99,9 @@ def test_stacked_mixtures_have_rows_of_their_own(x):
 
 def test_no_tail_turns_upwards():
     """A log density that is convex at the end of its grid goes on as a straight line."""
-    grid = _Grid(rows(200, 1))
+    grid = Grid(rows(200, 1))
     theta = 0.5 * grid.points[None] ** 2
-    own = field_of(_Fit(grid, theta - logsumexp(theta), np.zeros(1)), np.eye(1))
+    own = field_of(LogSplines(grid, theta - logsumexp(theta), np.zeros(1)), np.eye(1))
     far = torch.tensor([[5.0], [50.0], [500.0]], dtype=torch.float64) + float(grid.points.max())
     s = own(far)
     torch.testing.assert_close(s, s[:1].expand(3, 1), **TIGHT)
@@ -111,7 +112,7 @@ def test_no_tail_turns_upwards():
 
 def test_interpolation_has_the_rows_it_is_given():
     Z = rows(100, 2)
-    grid = _Grid(Z)
+    grid = Grid(Z)
     basis = grid.basis(Z).toarray().reshape(100, 2, POINTS)
     np.testing.assert_allclose(basis.sum(axis=-1), 1.0)
     np.testing.assert_allclose((basis * grid.points).sum(axis=-1), Z, atol=1e-12)
@@ -122,7 +123,7 @@ def test_interpolation_has_the_rows_it_is_given():
 
 def test_the_penalty_and_its_derivatives():
     """Half the integral of the squared third derivative: of x^3 it is 18 times the length."""
-    grid = _Grid(rows(50, 2))
+    grid = Grid(rows(50, 2))
     cubic = grid.points**3
     inner = (POINTS - 3) * grid.step
     np.testing.assert_allclose(
@@ -140,10 +141,10 @@ def test_the_penalty_and_its_derivatives():
 
 def test_smoothed_without_limit_it_is_the_normal_of_the_rows():
     Z = rows(500, 2) ** 2 + [0.0, 1.0]  # skewed
-    grid = _Grid(Z)
+    grid = Grid(Z)
     basis = grid.basis(Z)
-    seen = _Seen.of(basis, np.ones((500, 1)))
-    fit = _Fit.rough(grid, seen)
+    seen = Seen.of(basis, np.ones((500, 1)))
+    fit = LogSplines.rough(grid, seen)
     for _ in range(5):
         fit = fit.smoothed(seen, 1e6)
     s = field_of(fit, EYE)(torch.from_numpy(Z)).numpy()
@@ -160,10 +161,10 @@ def test_smoothed_without_limit_it_is_the_normal_of_the_rows():
 def test_the_maximum_of_the_penalised_likelihood(smoothing):
     Z, n = rows(600, 2) ** 3, 600
     Z /= Z.std(axis=0)
-    grid = _Grid(Z)
+    grid = Grid(Z)
     shares = np.random.default_rng(0).dirichlet([1.0, 1.0], size=n)
-    seen = _Seen.of(grid.basis(Z), shares)
-    fit = _Fit.rough(grid, seen)
+    seen = Seen.of(grid.basis(Z), shares)
+    fit = LogSplines.rough(grid, seen)
     for _ in range(4):
         fit = fit.smoothed(seen, smoothing)
     part = shares.mean(axis=0)[:, None, None]
@@ -177,10 +178,10 @@ def test_the_maximum_of_the_penalised_likelihood(smoothing):
 def test_expectation_maximisation_climbs():
     Z = Checkerboard().sample(1500, random_state=0)
     Z /= Z.std(axis=0)
-    grid = _Grid(Z)
+    grid = Grid(Z)
     basis, smoothing = grid.basis(Z), 1e-2
-    halves = _Seen.of(basis, np.eye(2)[(Z[:, 0] > 0).astype(int)])
-    fit = _Fit.rough(grid, halves).smoothed(halves, smoothing)
+    halves = Seen.of(basis, np.eye(2)[(Z[:, 0] > 0).astype(int)])
+    fit = LogSplines.rough(grid, halves).smoothed(halves, smoothing)
 
     def penalised(fit):
         roughness = (fit.theta * grid.penalty_slope(fit.theta)).sum() / 2
@@ -198,7 +199,7 @@ def test_a_component_without_rows_is_an_error():
     Z = rows(100, 2)
     shares = np.eye(2)[np.zeros(100, int)]
     with pytest.raises(np.linalg.LinAlgError, match="lost its rows"):
-        _Seen.of(_Grid(Z).basis(Z), shares)
+        Seen.of(Grid(Z).basis(Z), shares)
 
 
 # What is found ----------------------------------------------------------------------------------
@@ -318,7 +319,7 @@ def test_a_better_candidate_takes_the_place_of_another(monkeypatch):
             self.name = name
 
         def weighed(self):
-            return _products.WeighedProducts(*[self.name] * 5)
+            return WeighedProducts(*[self.name] * 5)
 
     def weigh(names):
         monkeypatch.setattr(_share, "_candidates", lambda *a: map(Candidate, names))
