@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -20,7 +21,7 @@ from scipy.special import logsumexp
 
 from skscore._affine import Array
 
-Basis = sparse.csr_array
+Basis: TypeAlias = sparse.csr_array
 
 POINTS = 256  # of the grid of each column
 MARGIN = 0.3  # deviations that a grid goes on beyond the rows

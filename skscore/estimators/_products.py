@@ -31,7 +31,7 @@ COUNTED = 5_000  # rows at most, fitted and judged, that the components are coun
 # Weights of the penalty at one row, in deviations; the best ones fall as n^(-6/7) (Silverman 1982).
 SMOOTHING = np.geomspace(3e-6, 3.0, 13)
 COARSE, FINE = 3e-2, 1e-4  # those at which components are looked for, and counted
-N_WORSE = 2  # weights in a row, worse on held-out rows, that end the search
+N_WORSE = 2  # weights that are worse than the best, beyond the errors, and end the search
 N_FOLDS = 5
 N_STARTS, START_STEPS = 3, 12
 PATCHES = 12  # groups of neighbours to a component, that begin in one component or another
@@ -136,7 +136,7 @@ def _smoothest(fit: LogSplines, Z: Array) -> float:
         left_out = np.arange(len(Z)) % N_FOLDS == fold
         fits.append((fit, Seen.of(basis[~left_out], shares[~left_out]), Z[left_out]))
     tried: list[tuple[float, Array]] = []
-    best = 0
+    best, worse = 0, 0
     for smoothing in SMOOTHING:
         try:
             fits = [(own.smoothed(seen, smoothing), seen, rows) for own, seen, rows in fits]
@@ -147,8 +147,9 @@ def _smoothest(fit: LogSplines, Z: Array) -> float:
             break
         tried.append((float(smoothing), objective))
         if objective.mean() < tried[best][1].mean():
-            best = len(tried) - 1
-        if len(tried) - best > N_WORSE:
+            best, worse = len(tried) - 1, 0
+        worse += _is_more(objective, tried[best][1])
+        if worse == N_WORSE:
             break
     # The smoothest that is not worse than the best by more than two standard errors.
     return max(weight for weight, found in tried if not _is_more(found, tried[best][1]))

@@ -61,6 +61,24 @@ def test_the_log_density_goes_through_the_points(x):
     np.testing.assert_allclose(-energy, expected, rtol=1e-9)
 
 
+def test_the_density_integrates_to_one():
+    grid = Grid(rows(200, 1))
+    theta = np.cos(3 * grid.points[None]) - 0.5 * grid.points[None] ** 2
+    fit = LogSplines(grid, theta - logsumexp(theta), np.zeros(1))
+    z = np.linspace(grid.points[0, 0], grid.points[0, -1], 4001)
+    inside = np.exp(fit.log_density(grid.basis(z[:, None]))).mean() * np.ptp(z)
+    assert inside == pytest.approx(1.0, abs=1e-2)
+    own = field_of(fit, np.eye(1))
+    z = torch.linspace(-9, 9, 4001, dtype=torch.float64)[:, None]
+    assert float(torch.exp(-own.energy(z)).mean()) * 18 == pytest.approx(1.0, abs=1e-2)
+
+
+def test_a_row_that_is_no_number_has_no_score(x):
+    x[3] = torch.nan
+    s = field_of(bumpy(), np.eye(D))(x)
+    assert torch.equal(s.isnan().any(dim=1), torch.arange(N) == 3)
+
+
 @pytest.mark.parametrize("name", ["products", "score", "energy"])
 def test_derivatives_equal_autograd(name, x, woken, jacobian):
     own = field_of(bumpy(), mixed_axes())
@@ -200,6 +218,20 @@ def test_a_component_without_rows_is_an_error():
     shares = np.eye(2)[np.zeros(100, int)]
     with pytest.raises(np.linalg.LinAlgError, match="lost its rows"):
         Seen.of(Grid(Z).basis(Z), shares)
+
+
+def test_normal_rows_are_smoothed_without_limit():
+    """Less smoothing is as good within its error, and the smoothest is taken."""
+    Z = rows(2000, 2)
+    grid = Grid(Z)
+    seen = Seen.of(grid.basis(Z), np.ones((2000, 1)))
+    fit = LogSplines.rough(grid, seen).smoothed(seen, 1e-2)
+    assert _products._smoothest(fit, Z) == _products.SMOOTHING[-1]
+    board = Checkerboard().sample(2000, random_state=0)[:, :1]
+    grid = Grid(board)
+    seen = Seen.of(grid.basis(board), np.ones((2000, 1)))
+    fit = LogSplines.rough(grid, seen).smoothed(seen, 1e-2)
+    assert _products._smoothest(fit, board) < 0.1
 
 
 # What is found ----------------------------------------------------------------------------------
