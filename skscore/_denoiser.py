@@ -12,7 +12,7 @@ preconditioning of Karras et al. (2022, table 1); below, their h = 1 / sigma gro
 while the residual score does not: there it would leave the small levels, and the field that
 `score_samples` returns, to chance. G keeps subspaces: if the data are Gaussian but for the
 directions V of S^-1/2 x, then at every level ``F(y) = V f(V'y)``. The whole may be averaged with
-the score of a Gaussian mixture, which is known at every level.
+the score of a mixture, which is known at every level.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from skscore._linear import eigen, from_eigen, times, transposed
 from skscore._mixture import Mixture
 from skscore._model import ScoreModel
+from skscore._products import BlurredProducts
 from skscore.networks import Conjugate, bind, conjugate
 
 FINE = 0.1  # deviations below which the residual score stops growing as the noise shrinks
@@ -47,7 +48,7 @@ class Denoiser(nn.Module):
         Whether the network is an energy.
     conditional : bool, default=True
         Whether the network takes the log of the noise level beside the rows.
-    mixture : Mixture, optional
+    mixture : Mixture or BlurredProducts, optional
         Another estimate of the whole field, of the data without noise.
     share : float, default=0.0
         Of the mixture, in the average of the two.
@@ -64,7 +65,7 @@ class Denoiser(nn.Module):
         *,
         energy: bool,
         conditional: bool = True,
-        mixture: Mixture | None = None,
+        mixture: Mixture | BlurredProducts | None = None,
         share: float = 0.0,
     ):
         super().__init__()
@@ -74,7 +75,7 @@ class Denoiser(nn.Module):
             self.register_buffer(name, torch.empty(0))
         self.set_gaussian(precision)
 
-    def mixed(self, mixture: Mixture, share: float) -> Denoiser:
+    def mixed(self, mixture: Mixture | BlurredProducts, share: float) -> Denoiser:
         """Return the model of the same network with a share of a mixture."""
         return Denoiser(
             self.network,

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+FINEST = 0.8  # steps of a grid: blurred by as much, its points are a density without a ripple
+
 
 class Products(nn.Module):
     """The score of a mixture of products.
@@ -115,3 +117,86 @@ class Products(nn.Module):
     def floats_per_row(self, n_features: int) -> int:
         """Return about how many numbers `value_and_divergence` holds at once, for one row."""
         return 12 * self.log_weights.shape[-1] * len(self.start)
+
+
+class BlurredProducts(nn.Module):
+    """The score of a mixture of products at many noise levels.
+
+    Each density is one of weighted points of a grid, every point blurred by the noise; or by
+    `FINEST` of a step of the grid, where the noise is less.
+
+    Parameters
+    ----------
+    log_weights : Tensor of shape (..., K)
+        Logs of pi; several mixtures at once for rows (..., n, d).
+    atoms : Tensor of shape (..., K, d, points)
+        The probability of each point.
+    start, step : Tensor of shape (d,)
+        The first point of each grid, and the distance between two.
+    scale : Tensor of shape (d,)
+        ``z = scale * u``.
+    """
+
+    log_weights: Tensor
+    atoms: Tensor
+    start: Tensor
+    step: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, log_weights: Tensor, atoms: Tensor, start: Tensor, step: Tensor, scale: Tensor
+    ):
+        super().__init__()
+        self.register_buffer("log_weights", log_weights)
+        self.register_buffer("atoms", atoms)
+        self.register_buffer("start", start)
+        self.register_buffer("step", step)
+        self.register_buffer("scale", scale)
+
+    @classmethod
+    def stacked(cls, mixtures: Sequence[BlurredProducts]) -> BlurredProducts:
+        """Return several mixtures on one grid as one, for rows (k, n, d) of their own."""
+        weights = torch.stack([m.log_weights for m in mixtures])
+        atoms = torch.stack([m.atoms for m in mixtures])
+        first = mixtures[0]
+        return cls(weights, atoms, first.start, first.step, first.scale)
+
+    def _columns(self, z: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log f_kj and its slope at z (..., n, d), levels (..., n, 1): (..., K, n, d)."""
+        deviation = torch.maximum(sigma * self.scale, FINEST * self.step)
+        grid = torch.arange(self.atoms.shape[-1], dtype=z.dtype, device=z.device)
+        found = []
+        for j in range(z.shape[-1]):
+            away = (self.start[j] + self.step[j] * grid - z[..., j, None]) / deviation[..., j, None]
+            logs = -0.5 * away.square()
+            most = logs.amax(dim=-1, keepdim=True)
+            kernel, p = (logs - most).exp(), self.atoms[..., j, :].mT
+            f = kernel @ p
+            log_f = f.log() + most - deviation[..., j, None].log()
+            found.append((log_f, (kernel * away) @ p / f / deviation[..., j, None]))
+        log_f, slope = (
+            torch.stack(each, dim=-1).movedim(-2, -3) for each in zip(*found, strict=True)
+        )
+        return log_f, slope
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Return the score, (..., n, d) -> (..., n, d), at levels (..., n, 1)."""
+        log_f, slope = self._columns(x * self.scale, sigma)
+        logs = self.log_weights.unsqueeze(-1) + log_f.sum(dim=-1)
+        share = torch.softmax(logs, dim=-2).unsqueeze(-1)
+        return (share * slope).sum(dim=-3) * self.scale
+
+    def at(self, sigma: float) -> Products:
+        """Return the mixture at one level, as cubic splines through the points of the grid."""
+        grid = torch.arange(self.atoms.shape[-1], dtype=self.step.dtype, device=self.step.device)
+        points = self.start + self.step * grid[:, None]
+        level = torch.full_like(points[:, :1], sigma)
+        value, slope = (each.movedim(-1, -2) for each in self._columns(points, level))
+        h = self.step[:, None]
+        rise = value.diff(dim=-1) / h
+        left, right = slope[..., :-1], slope[..., 1:]
+        parts = (value[..., :-1], left, (3 * rise - 2 * left - right) / h)
+        last = (left + right - 2 * rise) / h**2
+        coefficients = torch.stack([*parts, last], dim=-1)
+        axes = torch.diag(self.scale)
+        return Products(self.log_weights, coefficients, self.start, self.step, axes)

@@ -257,10 +257,9 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         if self._blur():
             stream = _torch.generator(seed, device)
             x = x + self._blur() * torch.randn(x.shape, generator=stream, device=device)
-        sigma = levels.sigma if isinstance(levels, OneLevel) else 0.0
-        axes = None if levels.many else affine.axes
+        sigma = levels.sigma if isinstance(levels, OneLevel) else None
         judge = self._judge(levels)
-        return weigh(model, judge, U, train, x, axes=axes, sigma=sigma, seed=seed)
+        return weigh(model, judge, U, train, x, axes=affine.axes, sigma=sigma, seed=seed)
 
     def _split(self, U: NDArray, random: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Return training and held-out rows, which have no row in common.

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 from scipy.linalg import LinAlgError
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from skscore import _torch
 from skscore._affine import Array
-from skscore._products import Products
+from skscore._products import BlurredProducts, Products
 from skscore._subspace import N_ERRORS
 from skscore.estimators._log_splines import FEWEST, Basis, Grid, LogSplines, Seen
 from skscore.objectives import exact
@@ -34,6 +35,7 @@ COARSE, FINE = 3e-2, 1e-4  # those at which components are looked for, and count
 N_WORSE = 2  # weights that are worse than the best, beyond the errors, and end the search
 N_FOLDS = 5
 N_STARTS, START_STEPS = 3, 12
+BEYOND, LOWEST = 64, 60.0  # points beyond a grid at many levels, and how low their logs may be
 PATCHES = 12  # groups of neighbours to a component, that begin in one component or another
 
 
@@ -70,6 +72,48 @@ class WeighedProducts:
         """Return its score."""
         arrays = self.log_weights, self.coefficients, self.start, self.step, self.axes
         return Products(*(_torch.to_tensor(a, device, dtype) for a in arrays))
+
+
+@dataclass(frozen=True)
+class WeighedBlurredProducts:
+    """The same for a field at many noise levels, where coordinates u are columns.
+
+    Attributes
+    ----------
+    log_weights : (K,)
+    atoms : (K, d, points)
+    start, step, scale : (d,)
+    share : float
+    """
+
+    log_weights: Array
+    atoms: Array
+    start: Array
+    step: Array
+    scale: Array
+    share: float = 0.0
+
+    @classmethod
+    def of(cls, fit: LogSplines, axes: Array) -> WeighedBlurredProducts:
+        """Return a fit as points, with no share yet; its parabolas go on beyond the grid."""
+        theta, step = fit.theta, fit.grid.step
+        beyond = np.arange(1, BEYOND + 1)
+        tails = []
+        for ends in (theta[..., :3], theta[..., :-4:-1]):
+            first, second, third = np.moveaxis(ends, -1, 0)[..., None]
+            bend = np.minimum(first - 2 * second + third, 0.0)
+            rise = np.minimum(first - second, 0.0)
+            tails.append(first + rise * beyond + 0.5 * bend * beyond * (beyond + 1))
+        theta = np.concatenate([tails[0][..., ::-1], theta, tails[1]], axis=-1)
+        # None is so unlikely that it is nothing in float32.
+        theta = np.maximum(theta, theta.max(axis=-1, keepdims=True) - LOWEST)
+        atoms = np.exp(theta - logsumexp(theta, axis=-1, keepdims=True))
+        return cls(fit.log_weights, atoms, fit.grid.start - BEYOND * step, step, np.diag(axes))
+
+    def field(self, device: torch.device, dtype: torch.dtype) -> BlurredProducts:
+        """Return its score."""
+        arrays = self.log_weights, self.atoms, self.start, self.step, self.scale
+        return BlurredProducts(*(_torch.to_tensor(a, device, dtype) for a in arrays))
 
 
 def _objective(fit: LogSplines, Z: Array) -> Array:
@@ -164,18 +208,21 @@ class FoundProducts:
     smoothing: float
     sigma: float
     seed: int
+    many: bool
 
-    def again(self, rows: Array) -> WeighedProducts | None:
+    def again(self, rows: Array) -> WeighedProducts | WeighedBlurredProducts | None:
         """Return the same mixture fitted to other rows; None where it has collapsed."""
         basis = self.fit.grid.basis(_blurred(rows, self.sigma, self.seed) @ self.axes.T)
         try:
-            return WeighedProducts.of(self.fit.maximised(basis, self.smoothing), self.axes)
+            fit = self.fit.maximised(basis, self.smoothing)
         except (LinAlgError, ValueError):
             return None
+        return replace(self, fit=fit).weighed()
 
-    def weighed(self) -> WeighedProducts:
+    def weighed(self) -> WeighedProducts | WeighedBlurredProducts:
         """Return it as arrays, with no share yet."""
-        return WeighedProducts.of(self.fit, self.axes)
+        kind = WeighedBlurredProducts if self.many else WeighedProducts
+        return kind.of(self.fit, self.axes)
 
 
 def _blurred(rows: Array, sigma: float, seed: int) -> Array:
@@ -184,7 +231,9 @@ def _blurred(rows: Array, sigma: float, seed: int) -> Array:
     return rows + sigma * np.random.default_rng(seed).standard_normal(rows.shape)
 
 
-def likely_products(U: Array, axes: Array, sigma: float, seed: int) -> FoundProducts | None:
+def likely_products(
+    U: Array, axes: Array, sigma: float, seed: int, *, many: bool = False
+) -> FoundProducts | None:
     """Return the mixture of products that held-out rows ask for.
 
     None where it is not likelier than one Gaussian by more than two standard errors.
@@ -194,11 +243,13 @@ def likely_products(U: Array, axes: Array, sigma: float, seed: int) -> FoundProd
     U : ndarray of shape (n, d)
         Rows, in random order.
     axes : ndarray of shape (d, d)
-        The directions of the columns.
+        The directions of the columns; diagonal for many levels.
     sigma : float
-        Noise level of the field.
+        Noise level of the field; 0 for a field at many.
     seed : int
         Of the starts and of the noise.
+    many : bool, default=False
+        Whether the field is one at many levels.
     """
     rows = _blurred(U, sigma, seed)
     spread = (rows @ axes.T).std(axis=0)
@@ -217,4 +268,4 @@ def likely_products(U: Array, axes: Array, sigma: float, seed: int) -> FoundProd
             fit = fit.maximised(grid.basis(Z), smoothing)
         except (LinAlgError, ValueError):
             return None
-    return FoundProducts(axes, fit, smoothing, sigma, seed)
+    return FoundProducts(axes, fit, smoothing, sigma, seed, many)

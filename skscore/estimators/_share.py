@@ -21,9 +21,14 @@ from torch import Tensor, nn
 from skscore._affine import Array
 from skscore._subspace import N_ERRORS
 from skscore.estimators._mixture import FoundMixture, WeighedMixture
-from skscore.estimators._products import FoundProducts, WeighedProducts, likely_products
+from skscore.estimators._products import (
+    FoundProducts,
+    WeighedBlurredProducts,
+    WeighedProducts,
+    likely_products,
+)
 
-Weighed = WeighedMixture | WeighedProducts
+Weighed = WeighedMixture | WeighedProducts | WeighedBlurredProducts
 Found = FoundMixture | FoundProducts
 
 MOST_ROWS, MOST_FEATURES = 10_000, 64
@@ -69,7 +74,7 @@ def weigh(
     x_held_out: Tensor,
     *,
     axes: Array | None,
-    sigma: float,
+    sigma: float | None,
     seed: int,
 ) -> Weighed | None:
     """Return a mixture of rows with the share that held-out rows ask for; None where it has none.
@@ -89,8 +94,8 @@ def weigh(
         Held-out rows, blurred where the field is that of blurred rows.
     axes : ndarray of shape (d, d) or None
         The directions of the columns of X; None for no products.
-    sigma : float
-        Noise level of the field; 0 for a field at many.
+    sigma : float or None
+        Noise level of the field; None for a field at many.
     seed : int
         Of the mixture's start.
     """
@@ -108,11 +113,14 @@ def weigh(
         return best
 
 
-def _candidates(rows: Array, axes: Array | None, sigma: float, seed: int) -> Iterator[Found]:
-    gaussians = FoundMixture.of(rows, sigma, seed)
+def _candidates(rows: Array, axes: Array | None, sigma: float | None, seed: int) -> Iterator[Found]:
+    many, level = sigma is None, sigma or 0.0
+    gaussians = FoundMixture.of(rows, level, seed)
     if gaussians is not None:
         yield gaussians
-    products = None if axes is None else likely_products(rows, axes, sigma, seed)
+    if axes is None or (many and np.any(axes - np.diag(np.diag(axes)))):
+        return
+    products = likely_products(rows, axes, level, seed, many=many)
     if products is not None:
         yield products
 

@@ -12,12 +12,17 @@ from scipy.special import logsumexp
 
 from skscore import DenoisingScoreEstimator, ScoreMatchingEstimator, SlicedScoreEstimator
 from skscore._autodiff import value_and_divergence, value_and_jvp
+from skscore._mixture import Mixture
 from skscore._model import ScoreModel
-from skscore._products import Products
+from skscore._products import FINEST, BlurredProducts, Products
 from skscore.datasets import Checkerboard, Gaussian
 from skscore.estimators import _products, _share
 from skscore.estimators._log_splines import POINTS, Grid, LogSplines, Seen
-from skscore.estimators._products import WeighedProducts, likely_products
+from skscore.estimators._products import (
+    WeighedBlurredProducts,
+    WeighedProducts,
+    likely_products,
+)
 from skscore.networks import MLP
 
 D, K, N = 3, 2, 40
@@ -123,6 +128,82 @@ def test_no_tail_turns_upwards():
     far = torch.tensor([[5.0], [50.0], [500.0]], dtype=torch.float64) + float(grid.points.max())
     s = own(far)
     torch.testing.assert_close(s, s[:1].expand(3, 1), **TIGHT)
+
+
+# At many noise levels ---------------------------------------------------------------------------
+
+
+def normals():
+    """Return a mixture of products of normal densities: on points, and as Gaussians."""
+    means = np.array([[-1.0, 0.5, 2.0], [1.0, -0.5, 0.0]])
+    deviations = np.array([[0.3, 1.0, 0.5], [0.6, 0.4, 1.5]])
+    grid = Grid(np.array([[-5.0, -4.0, -6.0], [5.0, 4.0, 7.0]]))
+    theta = -0.5 * ((grid.points - means[..., None]) / deviations[..., None]) ** 2
+    theta -= logsumexp(theta, axis=-1, keepdims=True)
+    fit = LogSplines(grid, theta, np.log([0.3, 0.7]))
+    scale = np.array([0.5, 2.0, 1.0])
+    own = WeighedBlurredProducts.of(fit, np.diag(scale)).field(torch.device("cpu"), torch.float64)
+    arrays = fit.log_weights, means / scale, (deviations / scale) ** 2, np.stack([np.eye(D)] * 2)
+    return own, Mixture(*(torch.from_numpy(a) for a in arrays))
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.1, 0.5, 3.0, 30.0])
+def test_blurred_products_of_normals_are_gaussians(sigma):
+    own, gaussians = normals()
+    # Below the grid's own width, that stands in for the noise.
+    narrow = torch.maximum(torch.tensor(sigma), FINEST * own.step / own.scale)
+    blurred = gaussians.variances + narrow**2
+    truth = Mixture(gaussians.log_weights, gaussians.means, blurred, gaussians.bases)
+    which = np.arange(N) % K
+    z = torch.from_numpy(rows(N, D, seed=8))
+    u = gaussians.means[which] + blurred[which].sqrt() * z
+    expected, divergence = truth.value_and_divergence(u)
+    levels = torch.full((N, 1), sigma, dtype=u.dtype)
+    at_level = own.at(sigma).value_and_divergence(u)
+    assert (own(u, levels) - expected).norm() < 1e-3 * expected.norm()
+    assert (at_level[0] - expected).norm() < 1e-3 * expected.norm()
+    assert (at_level[1] - divergence).norm() < 1e-2 * divergence.norm()
+
+
+def test_each_row_has_its_own_level(x):
+    own, _ = normals()
+    sigma = torch.from_numpy(rows(N, 1, seed=6)).abs()
+    each = [own(row[None], level[None])[0] for row, level in zip(x, sigma, strict=True)]
+    torch.testing.assert_close(own(x, sigma), torch.stack(each), **TIGHT)
+
+
+def test_stacked_mixtures_at_many_levels(x):
+    fits = [WeighedBlurredProducts.of(bumpy(seed), np.eye(D)) for seed in (0, 1)]
+    both = [fit.field(torch.device("cpu"), torch.float64) for fit in fits]
+    sigma = torch.from_numpy(rows(N, 1, seed=6)).abs()
+    stacked = BlurredProducts.stacked(both)
+    s = stacked(torch.stack([x, x + 1]), torch.stack([sigma, 2 * sigma]))
+    for k, own in enumerate(both):
+        own = BlurredProducts(own.log_weights, own.atoms, *list(both[0].buffers())[2:])
+        torch.testing.assert_close(s[k], own(x + k, (1 + k) * sigma), **TIGHT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_row_is_so_far_that_its_score_is_no_number(dtype):
+    fit = WeighedBlurredProducts.of(bumpy(), np.eye(D))
+    own = fit.field(torch.device("cpu"), dtype)
+    far = torch.tensor([[1e3, -1e3, 0.0], [30.0, 30.0, 30.0]], dtype=dtype)
+    for sigma in (0.01, 1.0):
+        s = own(far, torch.full((2, 1), sigma, dtype=dtype))
+        assert s.isfinite().all()
+        assert ((s * far)[far != 0] < 0).all()  # it points back
+        assert (own.at(sigma)(far) * far)[far != 0].max() < 0
+
+
+def test_parabolas_go_on_beyond_the_grid():
+    grid = Grid(rows(50, 1))
+    theta = -0.5 * (grid.points[None] - 0.3) ** 2
+    fit = LogSplines(grid, theta, np.zeros(1))
+    found = WeighedBlurredProducts.of(fit, np.eye(1))
+    points = found.start + found.step * np.arange(found.atoms.shape[-1])
+    assert found.atoms.shape[-1] > POINTS
+    logs = np.log(found.atoms[0, 0])
+    np.testing.assert_allclose(logs - logs.max(), -0.5 * (points - 0.3) ** 2, atol=1e-3)
 
 
 # The penalised fit ------------------------------------------------------------------------------
@@ -290,8 +371,9 @@ every = pytest.mark.parametrize(
         lambda **p: SlicedScoreEstimator(standardize=None, **p),
         lambda **p: SlicedScoreEstimator(parametrization="energy", hidden_layer_sizes=(8,), **p),
         lambda **p: DenoisingScoreEstimator(sigma=0.02, **p),
+        DenoisingScoreEstimator,
     ],
-    ids=["sliced", "exact", "one", "diag", "centred", "energy", "one level"],
+    ids=["sliced", "exact", "one", "diag", "centred", "energy", "one level", "many levels"],
 )
 
 
@@ -331,11 +413,12 @@ def test_the_products_are_weighed_on_rows_they_have_not_seen(monkeypatch):
 
 
 def test_products_are_looked_for_where_they_may_be(monkeypatch):
-    def refuse(*args):
+    def refuse(*args, **params):
         raise AssertionError("looked for")
 
     monkeypatch.setattr(_share, "likely_products", refuse)
-    DenoisingScoreEstimator(**QUICK).fit(ROWS)  # at many levels they have no closed form
+    mixed = ROWS @ [[1.0, 0.8], [0.0, 0.6]]
+    DenoisingScoreEstimator(standardize="full", **QUICK).fit(mixed)  # noise along no column
     constant = np.column_stack([ROWS, np.ones(len(ROWS))])
     with pytest.warns(UserWarning, match="Constant columns"):
         SlicedScoreEstimator(**QUICK).fit(constant)  # a null coordinate is no column
