@@ -162,18 +162,21 @@ class BlurredProducts(nn.Module):
         return cls(weights, atoms, first.start, first.step, first.scale)
 
     def _columns(self, z: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log f_kj and its slope at z (..., n, d), levels (..., n, 1): (..., K, n, d)."""
+        """Return log f_kj and its slope at z (..., n, d), levels (..., n, 1): (..., K, n, d).
+
+        The logs are less what all components share at a row; at a point of the grid that is one
+        number.
+        """
         deviation = torch.maximum(sigma * self.scale, FINEST * self.step)
         grid = torch.arange(self.atoms.shape[-1], dtype=z.dtype, device=z.device)
         found = []
         for j in range(z.shape[-1]):
             away = (self.start[j] + self.step[j] * grid - z[..., j, None]) / deviation[..., j, None]
             logs = -0.5 * away.square()
-            most = logs.amax(dim=-1, keepdim=True)
-            kernel, p = (logs - most).exp(), self.atoms[..., j, :].mT
+            kernel = (logs - logs.amax(dim=-1, keepdim=True)).exp()
+            p = self.atoms[..., j, :].mT
             f = kernel @ p
-            log_f = f.log() + most - deviation[..., j, None].log()
-            found.append((log_f, (kernel * away) @ p / f / deviation[..., j, None]))
+            found.append((f.log(), (kernel * away) @ p / f / deviation[..., j, None]))
         log_f, slope = (
             torch.stack(each, dim=-1).movedim(-2, -3) for each in zip(*found, strict=True)
         )
