@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -141,11 +141,17 @@ class FoundMixture:
         found = likely_mixture(whitened.of(U), seed) if whitened.usable else None
         return None if found is None else cls(whitened, found, sigma)
 
-    def again(self, rows: Array) -> WeighedMixture | None:
+    def again(self, rows: Array) -> FoundMixture | None:
         """Return the same mixture fitted to other rows; None where it has collapsed."""
         g = _again(self.mixture, self.whitened.of(rows))
-        return None if g is None else self.whitened.back(g, self.sigma)
+        return None if g is None else replace(self, mixture=g)
 
     def weighed(self) -> WeighedMixture:
         """Return it as arrays, with no share yet."""
         return self.whitened.back(self.mixture, self.sigma)
+
+    def log_density(self, rows: Array) -> Array:
+        """Return the log density of blurred rows."""
+        field = self.weighed().field(torch.device("cpu"), torch.float64)
+        constant = 0.5 * rows.shape[1] * math.log(2 * math.pi)
+        return -field.energy(torch.from_numpy(rows)).numpy() - constant

@@ -131,7 +131,10 @@ def _started(Z: Array, basis: Basis, grid: Grid, k: int, seed: int) -> LogSpline
     fits = []
     for start in range(N_STARTS):
         random = np.random.RandomState((seed + start) % 2**32)
-        patches = KMeans(PATCHES * k, n_init=1, max_iter=20, random_state=random).fit_predict(Z)
+        groups = KMeans(PATCHES * k, n_init=1, max_iter=20, random_state=random)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # where rows repeat
+            patches = groups.fit_predict(Z)
         dealt = random.dirichlet(np.full(k, 0.3), size=PATCHES * k)
         fit = LogSplines.rough(grid, Seen.of(basis, dealt[patches]))
         fits.append(fit.maximised(basis, COARSE, START_STEPS))
@@ -201,7 +204,7 @@ def _smoothest(fit: LogSplines, Z: Array) -> float:
 
 @dataclass(frozen=True)
 class FoundProducts:
-    """A mixture of products as it was found, to be fitted to other rows from there."""
+    """A mixture of products as it was found, to be found again in other rows."""
 
     axes: Array
     fit: LogSplines
@@ -210,19 +213,31 @@ class FoundProducts:
     seed: int
     many: bool
 
-    def again(self, rows: Array) -> WeighedProducts | WeighedBlurredProducts | None:
-        """Return the same mixture fitted to other rows; None where it has collapsed."""
-        basis = self.fit.grid.basis(_blurred(rows, self.sigma, self.seed) @ self.axes.T)
+    def again(self, rows: Array) -> FoundProducts | None:
+        """Return as many components, as smooth, found in other rows; None where one is lost.
+
+        From the start: from where it is, a fit remembers rows that it has seen before.
+        """
+        Z = _blurred(rows, self.sigma, self.seed) @ self.axes.T
+        grid, k = self.fit.grid, len(self.fit.log_weights)
+        basis = grid.basis(Z)
         try:
-            fit = self.fit.maximised(basis, self.smoothing)
+            fit = _started(Z, basis, grid, k, self.seed).maximised(basis, FINE)
+            return replace(self, fit=fit.maximised(basis, self.smoothing))
         except (LinAlgError, ValueError):
             return None
-        return replace(self, fit=fit).weighed()
 
     def weighed(self) -> WeighedProducts | WeighedBlurredProducts:
         """Return it as arrays, with no share yet."""
         kind = WeighedBlurredProducts if self.many else WeighedProducts
         return kind.of(self.fit, self.axes)
+
+    def log_density(self, rows: Array) -> Array:
+        """Return the log density of blurred rows."""
+        return (
+            self.fit.log_density(self.fit.grid.basis(rows @ self.axes.T))
+            + np.linalg.slogdet(self.axes)[1]
+        )
 
 
 def _blurred(rows: Array, sigma: float, seed: int) -> Array:
@@ -258,14 +273,12 @@ def likely_products(
     axes = axes / spread[:, None]
     Z = rows @ axes.T
     grid = Grid(Z)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of patches, where rows repeat
-        try:
-            fit = _counted(Z, grid, seed)
-            if fit is None:
-                return None
-            smoothing = _smoothest(fit, Z)
-            fit = fit.maximised(grid.basis(Z), smoothing)
-        except (LinAlgError, ValueError):
+    try:
+        fit = _counted(Z, grid, seed)
+        if fit is None:
             return None
+        smoothing = _smoothest(fit, Z)
+        fit = fit.maximised(grid.basis(Z), smoothing)
+    except (LinAlgError, ValueError):
+        return None
     return FoundProducts(axes, fit, smoothing, sigma, seed, many)

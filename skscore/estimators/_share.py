@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # scikit-learn brings it
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ MOST_ROWS, MOST_FEATURES = 10_000, 64
 _TURN = threading.Lock()
 
 
-def best_share(first: Tensor, middle: Tensor, last: Tensor) -> tuple[float, float]:
+def best_share(first: Tensor, middle: Tensor, last: Tensor) -> float:
     """Return the share of an average of two fields, from its objective at three shares.
 
     Parameters
@@ -47,23 +48,19 @@ def best_share(first: Tensor, middle: Tensor, last: Tensor) -> tuple[float, floa
 
     Returns
     -------
-    share : float
+    float
         ``-E A / E B``; but 0 where that is within two standard errors of it, and otherwise 1 where
         it is within two of that.
-    gain : float
-        What the objective loses by it on average.
     """
     B = (4 * (first + last - 2 * middle)).flatten()
     A = (last - first).flatten() - B / 2
-    if len(A) < 2 or not (A.isfinite().all() and B.mean() > 0):
-        return 0.0, 0.0
-    slope, curvature = float(A.mean()), float(B.mean())
-    share = -slope / curvature
-    error = N_ERRORS * float((A + share * B).std()) / math.sqrt(len(A)) / curvature
+    if len(A) < 2 or not (torch.isfinite(A).all() and B.mean() > 0):
+        return 0.0
+    share = -A.mean() / B.mean()
+    error = N_ERRORS * (A + share * B).std() / math.sqrt(len(A)) / B.mean()
     if not share > error:
-        return 0.0, 0.0
-    share = 1.0 if share > 1 - error else share
-    return share, -share * (slope + share * curvature / 2)
+        return 0.0
+    return 1.0 if share > 1 - error else float(share)
 
 
 def weigh(
@@ -79,6 +76,8 @@ def weigh(
 ) -> Weighed | None:
     """Return a mixture of rows with the share that held-out rows ask for; None where it has none.
 
+    It is the likelier one, on held-out rows, of those that are found.
+
     Parameters
     ----------
     model : ScoreModel or Denoiser
@@ -88,8 +87,8 @@ def weigh(
     U : ndarray of shape (n, d)
         All rows.
     train : ndarray of shape (n, d) or (k, n, d)
-        The training rows of each member. What weighs the mixture is fitted to these, from the
-        mixture of all rows: of the held-out rows it knows the number of components and the start.
+        The training rows of each member. What weighs the mixture is fitted to these: of the
+        held-out rows it knows the number of components, and the start or how smooth it is.
     x_held_out : Tensor of shape (n, d) or (k, n, d)
         Held-out rows, blurred where the field is that of blurred rows.
     axes : ndarray of shape (d, d) or None
@@ -105,12 +104,34 @@ def weigh(
     # number and the warning filters belong to the process: fits that overlap take turns.
     with _TURN, threadpool_limits(1), np.errstate(all="ignore"):
         rows = U[np.random.default_rng(seed).permutation(len(U))[:MOST_ROWS]]
-        best, most = None, 0.0
-        for found in _candidates(rows, axes, sigma, seed):
-            share, gain = _judged(found, model, judge, train, x_held_out)
-            if gain > most:
-                best, most = replace(found.weighed(), share=share), gain
-        return best
+        found, again = _likeliest(_candidates(rows, axes, sigma, seed), train, x_held_out)
+        if found is None:
+            return None
+        fields = [each.weighed().field(x_held_out.device, x_held_out.dtype) for each in again]
+        own = type(fields[0]).stacked(fields) if train.ndim == 3 else fields[0]  # type: ignore[arg-type]
+        parts = [judge(model.mixed(own, share), x_held_out) for share in (0.0, 0.5, 1.0)]  # type: ignore[operator]
+        share = best_share(*parts)
+        return replace(found.weighed(), share=share) if share else None
+
+
+def _likeliest(
+    candidates: Iterator[Found], train: NDArray, x_held_out: Tensor
+) -> tuple[Found | None, list[Found]]:
+    """Return a candidate, and what it is when fitted to the training rows of each member."""
+    parts = train if train.ndim == 3 else train[None]
+    held_out = x_held_out.cpu().numpy().astype(np.float64).reshape(len(parts), -1, train.shape[-1])
+    best: tuple[Found | None, list[Found]] = None, []
+    most = -math.inf
+    for found in candidates:
+        fits = [found.again(rows[:MOST_ROWS].astype(np.float64)) for rows in parts]
+        again = [fit for fit in fits if fit is not None]
+        if len(again) < len(parts):
+            continue
+        pairs = zip(again, held_out, strict=True)
+        likely = float(np.mean([fit.log_density(rows).mean() for fit, rows in pairs]))
+        if likely > most:
+            best, most = (found, again), likely
+    return best
 
 
 def _candidates(rows: Array, axes: Array | None, sigma: float | None, seed: int) -> Iterator[Found]:
@@ -123,15 +144,3 @@ def _candidates(rows: Array, axes: Array | None, sigma: float | None, seed: int)
     products = likely_products(rows, axes, level, seed, many=many)
     if products is not None:
         yield products
-
-
-def _judged(found: Found, model, judge, train: NDArray, x_held_out: Tensor) -> tuple[float, float]:
-    """Return the share of a mixture and what is gained by it."""
-    parts = train if train.ndim == 3 else train[None]
-    fits = [found.again(rows[:MOST_ROWS].astype(np.float64)) for rows in parts]
-    fields = [fit.field(x_held_out.device, x_held_out.dtype) for fit in fits if fit is not None]
-    if len(fields) < len(parts):
-        return 0.0, 0.0
-    own = type(fields[0]).stacked(fields) if train.ndim == 3 else fields[0]  # type: ignore[arg-type]
-    rows = [judge(model.mixed(own, share), x_held_out) for share in (0.0, 0.5, 1.0)]
-    return best_share(*rows)

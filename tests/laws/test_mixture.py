@@ -27,7 +27,7 @@ from skscore._mixture import Average, Mixture, OverGaussian
 from skscore._model import ScoreModel
 from skscore.datasets import Gaussian, GaussianMixture, Ring
 from skscore.estimators import _mixture, _share
-from skscore.estimators._mixture import likely_mixture
+from skscore.estimators._mixture import FoundMixture, likely_mixture
 from skscore.estimators._share import best_share
 from skscore.networks import MLP, Conjugate, NoiseConditionalMLP
 
@@ -195,17 +195,15 @@ def test_the_share_and_its_standard_error(share, noise, found):
     sign = 1 - 2 * (torch.arange(n, dtype=torch.float64) % 2)
     B = torch.full((n,), 2.0, dtype=torch.float64)
     rows = objective_at(noise * sign - share * B, B)
-    used, gain = best_share(*rows)
-    assert used == pytest.approx(found, abs=1e-12)
-    assert gain == pytest.approx(share**2 - (used - share) ** 2, abs=1e-12)
+    assert best_share(*rows) == pytest.approx(found, abs=1e-12)
 
 
 def test_a_share_that_nobody_can_know_is_none():
     zeros, one = torch.zeros(9), torch.ones(1)
-    assert best_share(zeros, zeros, zeros) == (0.0, 0.0)  # the two fields are one
-    assert best_share(one, 0 * one, one) == (0.0, 0.0)  # one row has no spread
+    assert best_share(zeros, zeros, zeros) == 0.0  # the two fields are one
+    assert best_share(one, 0 * one, one) == 0.0  # one row has no spread
     wild = torch.tensor([0.0, torch.inf, 0.0])
-    assert best_share(zeros[:3], wild, zeros[:3]) == (0.0, 0.0)
+    assert best_share(zeros[:3], wild, zeros[:3]) == 0.0
 
 
 # The mixture ------------------------------------------------------------------------------------
@@ -231,6 +229,17 @@ def test_components_on_single_points_are_refused():
     rows = np.repeat(np.random.default_rng(0).standard_normal((5, 2)), 100, axis=0)
     assert likely_mixture(rows, 0) is None
     assert likely_mixture(ROWS[:30], 0) is None  # ten rows to a column of each component
+
+
+def test_the_log_density_of_what_is_found():
+    """Of blurred rows, in coordinates of any scale."""
+    M = np.array([[30.0, 10.0], [0.0, 0.02]])
+    found = FoundMixture.of(ROWS @ M, 0.0, seed=0)
+    log_det = np.linalg.slogdet(M)[1]
+    away = found.log_density(ROWS @ M) - FOUR.log_density(ROWS) + log_det
+    assert np.abs(away).mean() < 0.2
+    blurred = FoundMixture.of(ROWS, 0.5, seed=0).log_density(ROWS)
+    assert np.abs(blurred - FOUR.blurred(0.5).log_density(ROWS)).mean() < 0.1
 
 
 # What a fit makes of it -------------------------------------------------------------------------

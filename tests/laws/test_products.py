@@ -4,6 +4,7 @@
 """
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -426,22 +427,39 @@ def test_products_are_looked_for_where_they_may_be(monkeypatch):
         SlicedScoreEstimator(**QUICK).fit(ROWS)
 
 
-def test_a_better_candidate_takes_the_place_of_another(monkeypatch):
-    judged = {"a": (0.3, 0.1), "b": (0.5, 0.2), "c": (1.0, 0.15)}
+def test_the_likelier_candidate_is_weighed():
+    """On held-out rows of each member, by fits to its training rows."""
 
     class Candidate:
-        def __init__(self, name):
-            self.name = name
+        def __init__(self, mean, collapses=False):
+            self.mean, self.collapses = mean, collapses
 
-        def weighed(self):
-            return WeighedProducts(*[self.name] * 5)
+        def again(self, rows):
+            return None if self.collapses else Candidate(self.mean + rows.mean())
 
-    def weigh(names):
-        monkeypatch.setattr(_share, "_candidates", lambda *a: map(Candidate, names))
-        monkeypatch.setattr(_share, "_judged", lambda found, *a: judged[found.name])
-        held_out = torch.zeros(1, 2)
-        return _share.weigh(None, None, ROWS, ROWS, held_out, axes=EYE, sigma=0.0, seed=0)
+        def log_density(self, rows):
+            return -((rows - self.mean) ** 2).sum(axis=1)
 
-    assert (weigh("abc").axes, weigh("abc").share) == ("b", 0.5)
-    judged["a"] = (0.0, 0.0)
-    assert weigh("a") is None
+    train = np.stack([np.full((5, 2), 0.1), np.full((5, 2), 0.2)])
+    held_out = torch.ones(2, 3, 2)
+    candidates = [Candidate(0.0), Candidate(0.9), Candidate(0.85, collapses=True), Candidate(3.0)]
+    found, again = _share._likeliest(iter(candidates), train, held_out)
+    assert found is candidates[1]
+    np.testing.assert_allclose([fit.mean for fit in again], [1.0, 1.1])
+    assert _share._likeliest(iter([]), train, held_out) == (None, [])
+    assert _share._likeliest(iter(candidates[2:3]), train[0], held_out[0]) == (None, [])
+
+
+def test_the_log_density_of_what_is_found():
+    M = np.diag([30.0, 0.02])
+    found = likely_products(ROWS @ M, np.linalg.inv(M), 0.0, seed=0)
+    away = found.log_density(ROWS @ M) - BOARD.log_density(ROWS) + np.log(30.0 * 0.02)
+    assert np.abs(away).mean() < 0.25
+
+
+def test_what_is_found_again_has_forgotten_other_rows():
+    found = likely_products(ROWS, EYE, 0.0, seed=0)
+    other = likely_products(ROWS[::2], EYE, 0.0, seed=0)
+    same = replace(found, fit=replace(other.fit, grid=found.fit.grid))
+    again, expected = same.again(ROWS[:2000]), found.again(ROWS[:2000])
+    np.testing.assert_array_equal(again.fit.theta, expected.fit.theta)
