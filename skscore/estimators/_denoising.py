@@ -107,14 +107,14 @@ class DenoisingScoreEstimator(ImageEstimator):
         they are where the data are Gaussian in the others. Needs `early_stopping`; not for images,
         nor with a `network` of your own.
     mixture : bool, default=True
-        Whether mixtures are fitted beside the network by maximum likelihood, of which one takes the
-        share of the field that the held-out rows ask for: none where that is within two standard
-        errors of none, otherwise all where it is within two of all. One is of Gaussians, their
-        number chosen by the Bayesian information criterion, ten rows at least to a column of each;
-        the other is of products of one-dimensional densities, for columns that are independent
-        within groups (one group beyond five features; at many noise levels not with correlated
-        columns and `standardize="full"`). Needs `early_stopping`; up to 64 features, of at most
-        10,000 rows.
+        Whether mixtures are fitted beside the network by maximum likelihood. The likelier one takes
+        the share of the field that the held-out rows ask for: none where that is within one and a
+        half standard errors of none, otherwise all where it is within as much of all. One is of
+        Gaussians, their number chosen by the Bayesian information criterion, ten rows at least to a
+        column of each; the other is of products of one-dimensional densities, for columns that are
+        independent within groups (one group beyond five features; at many noise levels not with
+        correlated columns and `standardize="full"`). Needs `early_stopping`; up to 64 features, of
+        at most 10,000 rows.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and coordinates of the last fit.
     keep_rows : bool, default=True

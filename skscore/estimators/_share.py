@@ -20,7 +20,6 @@ from threadpoolctl import threadpool_limits  # scikit-learn brings it
 from torch import Tensor, nn
 
 from skscore._affine import Array
-from skscore._subspace import N_ERRORS
 from skscore.estimators._mixture import FoundMixture, WeighedMixture
 from skscore.estimators._products import (
     FoundProducts,
@@ -33,6 +32,7 @@ Weighed = WeighedMixture | WeighedProducts | WeighedBlurredProducts
 Found = FoundMixture | FoundProducts
 
 MOST_ROWS, MOST_FEATURES = 10_000, 64
+SHARE_ERRORS = 1.5  # standard errors within which a share is none, or all
 
 _TURN = threading.Lock()
 
@@ -49,15 +49,15 @@ def best_share(first: Tensor, middle: Tensor, last: Tensor) -> float:
     Returns
     -------
     float
-        ``-E A / E B``; but 0 where that is within two standard errors of it, and otherwise 1 where
-        it is within two of that.
+        ``-E A / E B``; but 0 where that is within one and a half standard errors of it, and
+        otherwise 1 where it is within as much of that.
     """
     B = (4 * (first + last - 2 * middle)).flatten()
     A = (last - first).flatten() - B / 2
     if len(A) < 2 or not (torch.isfinite(A).all() and B.mean() > 0):
         return 0.0
     share = -A.mean() / B.mean()
-    error = N_ERRORS * (A + share * B).std() / math.sqrt(len(A)) / B.mean()
+    error = SHARE_ERRORS * (A + share * B).std() / math.sqrt(len(A)) / B.mean()
     if not share > error:
         return 0.0
     return 1.0 if share > 1 - error else float(share)

@@ -185,9 +185,9 @@ def objective_at(A, B):
         (0.4, 0.01, 0.4),
         (-0.5, 0.01, 0.0),  # it is an average, and goes no farther than its ends
         (1.7, 0.01, 1.0),
-        (0.3, 16.0, 0.0),  # two standard errors are .5
-        (0.7, 12.0, 1.0),  # they are .375: it is not 0 ...
-        (0.7, 8.0, 0.7),  # ... and here, .25, it is not 1 either
+        (0.35, 16.0, 0.0),  # one and a half standard errors are .375
+        (0.7, 14.0, 1.0),  # they are .328: it is not 0 ...
+        (0.7, 12.0, 0.7),  # ... and here, .281, it is not 1 either
     ],
 )
 def test_the_share_and_its_standard_error(share, noise, found):
