@@ -186,8 +186,8 @@ def test_stacked_mixtures_at_many_levels(x):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_row_is_so_far_that_its_score_is_no_number(dtype):
-    fit = WeighedBlurredProducts.of(bumpy(), np.eye(D))
-    own = fit.field(torch.device("cpu"), dtype)
+    sharp = replace(bumpy(), theta=-200 * bumpy().grid.points[None].repeat(K, 0) ** 2)
+    own = WeighedBlurredProducts.of(sharp, np.eye(D)).field(torch.device("cpu"), dtype)
     far = torch.tensor([[1e3, -1e3, 0.0], [30.0, 30.0, 30.0]], dtype=dtype)
     for sigma in (0.01, 1.0):
         s = own(far, torch.full((2, 1), sigma, dtype=dtype))
@@ -451,10 +451,12 @@ def test_the_likelier_candidate_is_weighed():
 
 
 def test_the_log_density_of_what_is_found():
-    M = np.diag([30.0, 0.02])
-    found = likely_products(ROWS @ M, np.linalg.inv(M), 0.0, seed=0)
-    away = found.log_density(ROWS @ M) - BOARD.log_density(ROWS) + np.log(30.0 * 0.02)
-    assert np.abs(away).mean() < 0.25
+    M = np.diag([30.0, 2.0])
+    found = likely_products(ROWS @ M, np.eye(2), 0.0, seed=0)
+    away = found.log_density(ROWS @ M) - BOARD.log_density(ROWS) + np.log(30.0 * 2.0)
+    assert abs(away.mean()) < 0.1
+    plain = likely_products(ROWS, np.eye(2), 0.0, seed=0)  # the smoothing has no unit
+    np.testing.assert_allclose(found.fit.theta, plain.fit.theta, rtol=1e-6, atol=1e-6)
 
 
 def test_what_is_found_again_has_forgotten_other_rows():
