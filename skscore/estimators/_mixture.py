@@ -22,8 +22,9 @@ N_WORSE = 2  # of these in a row that end the search
 MOST_ROWS, MOST_FEATURES = 10_000, 64
 ROWS_PER_COLUMN = 10  # in a component, at least, on average
 SMALLEST = 1e-5  # variance of a component, in whitened coordinates: below, it sits on a few points
-OPTIONS: dict[str, Any] = {"reg_covar": SMALLEST / 10, "tol": 1e-4, "max_iter": 100}
-N_STARTS = 2  # of each number, from other means
+OPTIONS: dict[str, Any] = {"reg_covar": SMALLEST / 10, "tol": 1e-4}
+N_STARTS = 2  # of each number, from other means; after one stretch the likelier goes on
+STRETCH, N_STRETCHES = 10, 10  # steps of expectation maximisation
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,37 @@ def covariances_of(g: GaussianMixture) -> Array:
     return found if found.ndim == 3 else np.repeat(found[None], g.n_components, axis=0)
 
 
-def _fitted(Z: Array, n_components: int, **options) -> GaussianMixture | None:
-    """Return a mixture by expectation maximisation; None where a component has collapsed."""
+def _fitted(Z: Array, g: GaussianMixture) -> GaussianMixture | None:
+    """Return a mixture after expectation maximisation; None where a component has collapsed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
-            g = GaussianMixture(n_components, **OPTIONS | options).fit(Z)
+            g.fit(Z)
         except (ValueError, LinAlgError):
             return None
     smallest = np.linalg.eigvalsh(covariances_of(g))[:, 0].min()
     return g if smallest > SMALLEST else None
+
+
+def _counted(
+    Z: Array, k: int, random: np.random.RandomState, least: float
+) -> tuple[GaussianMixture | None, float]:
+    """Return a mixture of k components and its criterion, infinite where it is none.
+
+    It is given up where, as slowly as it gains, it would not come down to the least one so far.
+    """
+    options = {"max_iter": STRETCH, "warm_start": True, "random_state": random}
+    starts = [_fitted(Z, GaussianMixture(k, **OPTIONS | options)) for _ in range(N_STARTS)]
+    g = max((g for g in starts if g is not None), key=lambda g: g.lower_bound_, default=None)
+    criterion = math.inf if g is None else g.bic(Z)
+    for left in range(N_STRETCHES - 1, 0, -1):
+        if g is None or g.converged_:
+            break
+        before, g = criterion, _fitted(Z, g)  # which goes on
+        criterion = math.inf if g is None else g.bic(Z)
+        if criterion - least > left * (before - criterion):
+            break
+    return g, criterion
 
 
 def likely_mixture(Z: Array, seed: int) -> GaussianMixture | None:
@@ -96,12 +118,12 @@ def likely_mixture(Z: Array, seed: int) -> GaussianMixture | None:
     Components have covariances of their own, or, of the number that is best so, one in common.
     """
     n, d = Z.shape
+    random = np.random.RandomState(seed)
     best, least, worse = None, math.inf, 0
     for k in COMPONENTS:
         if k > 1 and k * d * ROWS_PER_COLUMN > n:
             break
-        g = _fitted(Z, k, random_state=seed, n_init=N_STARTS)
-        criterion = math.inf if g is None else g.bic(Z)
+        g, criterion = _counted(Z, k, random, least)
         if criterion < least:
             best, least, worse = g, criterion, 0
         else:
@@ -110,20 +132,16 @@ def likely_mixture(Z: Array, seed: int) -> GaussianMixture | None:
             break
     if best is None or best.n_components == 1:
         return None
-    tied = _fitted(Z, best.n_components, random_state=seed, covariance_type="tied")
+    in_common = {"covariance_type": "tied", "random_state": random}
+    tied = _fitted(Z, GaussianMixture(best.n_components, **OPTIONS | in_common))
     return tied if tied is not None and tied.bic(Z) < least else best
 
 
 def _again(g: GaussianMixture, Z: Array) -> GaussianMixture | None:
     """Return the same mixture fitted to other rows, from where it is."""
-    return _fitted(
-        Z,
-        g.n_components,
-        covariance_type=g.covariance_type,
-        weights_init=g.weights_,
-        means_init=g.means_,
-        precisions_init=g.precisions_,
-    )
+    start = {"weights_init": g.weights_, "means_init": g.means_, "precisions_init": g.precisions_}
+    options = {"covariance_type": g.covariance_type, "max_iter": STRETCH * N_STRETCHES}
+    return _fitted(Z, GaussianMixture(g.n_components, **OPTIONS | options | start))
 
 
 @dataclass(frozen=True)

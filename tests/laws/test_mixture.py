@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import sklearn.mixture
 import torch
 from threadpoolctl import threadpool_info
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
@@ -25,9 +26,9 @@ from skscore._denoiser import Denoiser
 from skscore._linear import eigen
 from skscore._mixture import Average, Mixture, OverGaussian
 from skscore._model import ScoreModel
-from skscore.datasets import Gaussian, GaussianMixture, Ring
+from skscore.datasets import Gaussian, GaussianMixture, Ring, TwistedGaussian
 from skscore.estimators import _mixture, _share
-from skscore.estimators._mixture import FoundMixture, likely_mixture
+from skscore.estimators._mixture import FoundMixture, _counted, likely_mixture
 from skscore.estimators._share import best_share
 from skscore.networks import MLP, Conjugate, NoiseConditionalMLP
 
@@ -210,6 +211,7 @@ def test_a_share_that_nobody_can_know_is_none():
 
 FOUR = GaussianMixture.four()
 ROWS = FOUR.sample(1000, random_state=0)
+BANANA = TwistedGaussian(n_features=2).sample(2000, random_state=0)
 
 
 def test_the_number_of_components_is_found():
@@ -223,6 +225,38 @@ def test_the_number_of_components_is_found():
 @pytest.mark.parametrize("d", [1, 2, 5])
 def test_one_gaussian_is_no_mixture(d):
     assert likely_mixture(Gaussian(n_features=d).sample(1000, random_state=0), 0) is None
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("seed", range(4))
+def test_the_likelier_start_goes_on_to_its_end(seed):
+    random = np.random.RandomState(seed)
+    options = {"tol": 1e-4, "reg_covar": 1e-6, "warm_start": True, "random_state": random}
+    starts = [sklearn.mixture.GaussianMixture(5, max_iter=10, **options) for _ in range(2)]
+    likelier = max((g.fit(BANANA) for g in starts), key=lambda g: g.lower_bound_)
+    likelier.set_params(max_iter=90).fit(BANANA)
+    g, criterion = _counted(BANANA, 5, np.random.RandomState(seed), np.inf)
+    assert g.converged_
+    assert likelier.converged_
+    np.testing.assert_allclose(g.lower_bound_, likelier.lower_bound_, atol=1e-10)
+    np.testing.assert_allclose(criterion, likelier.bic(BANANA), rtol=1e-10)
+
+
+def test_a_number_that_will_not_do_is_given_up(monkeypatch):
+    steps = []
+    fit = sklearn.mixture.GaussianMixture.fit
+
+    def counted(self, rows):
+        found = fit(self, rows)
+        steps.append(self.n_iter_)
+        return found
+
+    monkeypatch.setattr(sklearn.mixture.GaussianMixture, "fit", counted)
+    _, criterion = _counted(BANANA, 12, np.random.RandomState(0), np.inf)
+    n_all = len(steps)
+    steps.clear()
+    _counted(BANANA, 12, np.random.RandomState(0), criterion - 1000)
+    assert len(steps) == 3 < n_all  # two starts, and the stretch that shows it
 
 
 def test_components_on_single_points_are_refused():
