@@ -87,12 +87,15 @@ class Products(torch.autograd.Function):
             W_after = hidden[2 * layer + 2] if layer + 1 < n_hidden else W_out
             h, z, slope, bend = forward[4 * layer : 4 * layer + 4]
             g = (g @ W_after.mT).unflatten(-2, (1 + ctx.m, n))
-            curved = g[..., 1:, :, :] * z[..., 1:, :, :]
-            curved = curved.select(-3, 0) if ctx.m == 1 else curved.sum(dim=-3)
+            # One tangent after the other: all at once do not fit into the cache.
+            (_, *g_tangents), (_, *z_tangents) = g.unbind(-3), z.unbind(-3)
+            curved = g_tangents[0] * z_tangents[0]
+            for g_t, z_t in zip(g_tangents[1:], z_tangents[1:], strict=True):
+                curved.addcmul_(g_t, z_t)
             asked = along[layer]
             if asked is not None:
                 curved[..., : asked.shape[-2], :].add_(asked)
-            g = g * slope.unsqueeze(-3)
+            g.mul_(slope.unsqueeze(-3))
             value = g.select(-3, 0)
             value.addcmul_(curved, bend)
             grads[2 * layer + 1] = value.sum(dim=-2)
