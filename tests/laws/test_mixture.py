@@ -259,6 +259,24 @@ def test_a_number_that_will_not_do_is_given_up(monkeypatch):
     assert len(steps) == 3 < n_all  # two starts, and the stretch that shows it
 
 
+def test_numbers_are_tried_on_some_rows_and_the_best_fitted_to_all(monkeypatch):
+    monkeypatch.setattr(_mixture, "COUNTED", 200)
+    seen = []
+    fit = sklearn.mixture.GaussianMixture.fit
+
+    def recorded(self, rows):
+        seen.append(len(rows))
+        return fit(self, rows)
+
+    monkeypatch.setattr(sklearn.mixture.GaussianMixture, "fit", recorded)
+    g = likely_mixture(ROWS, 0)
+    assert (g.n_components, g.covariance_type) == (4, "tied")
+    assert {*seen[:-1]} == {200}
+    assert seen[-1] == len(ROWS)
+    best = sklearn.mixture.GaussianMixture(4, covariance_type="tied", tol=1e-6, random_state=0)
+    assert abs(g.score(ROWS) - best.fit(ROWS).score(ROWS)) < 1e-3
+
+
 def test_components_on_single_points_are_refused():
     rows = np.repeat(np.random.default_rng(0).standard_normal((5, 2)), 100, axis=0)
     assert likely_mixture(rows, 0) is None
@@ -376,8 +394,10 @@ def test_a_mixture_is_weighed_on_rows_it_has_not_seen(n_members, monkeypatch):
     monkeypatch.setattr(_mixture, "_again", again)
     monkeypatch.setattr("skscore.estimators._base.weigh", weigh)
     SlicedScoreEstimator(n_members=n_members, **QUICK).fit(ROWS)
-    assert len(seen["fitted"]) == n_members
-    for fitted, held_out in zip(seen["fitted"], seen["held_out"], strict=True):
+    of_all, *of_members = seen["fitted"]
+    assert len(of_all) == len(ROWS)
+    assert len(of_members) == n_members
+    for fitted, held_out in zip(of_members, seen["held_out"], strict=True):
         both = np.concatenate([fitted, seen["of"].of(held_out.astype(np.float64))])
         assert len(fitted) == 900
         assert len(np.unique(both.round(5), axis=0)) == 1000  # together they are all the rows
