@@ -38,6 +38,7 @@ class Moments:
     covariance: Array
     scale: Array  # standard deviations, 0 for a constant column
     shrinkage: float = 0.0  # the weight of the identity in the estimate of R that whitens
+    atoms: bool = False  # whether single points were found to have a probability
 
     @property
     def varying(self) -> NDArray[np.bool_]:
@@ -177,10 +178,10 @@ class AffineMap:
 
     @property
     def axes(self) -> Array | None:
-        """The directions of the columns in the coordinates; None where some are null."""
-        if self.rank < len(self.matrix):
-            return None
-        return np.linalg.inv(self.matrix).astype(np.float64)
+        """The directions in the coordinates of the columns that vary; None of collinear ones."""
+        every = np.linalg.inv(self.matrix)[:, : self.rank].astype(np.float64)
+        vary = every.any(axis=1)
+        return every[vary] if vary.sum() == self.rank else None
 
     @property
     def log_det(self) -> float:

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -161,14 +162,13 @@ def describe(
             DataWarning,
             stacklevel=4,
         )
-    if density:
-        _warn_of_atoms(X, moments.varying, names)
-    return moments
+    atoms = density and _warn_of_atoms(X, moments.varying, names)
+    return replace(moments, atoms=atoms)
 
 
 def _warn_of_atoms(
     X: NDArray[np.float64], varying: NDArray[np.bool_], names: NDArray | None
-) -> None:
+) -> bool:
     """Warn of what gives single points a probability: no density is finite there."""
     looked = X[:LOOK_AT]
     rows = np.unique(looked, axis=0)
@@ -187,6 +187,7 @@ def _warn_of_atoms(
         said.append(f"Columns {_names(tied, names)} repeat some value, {DISCRETE}")
     for message in said:
         warnings.warn(message, DataWarning, stacklevel=5)
+    return bool(said)
 
 
 def _few_values(rows: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -184,6 +184,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         random = np.random.default_rng(seed)
         with np.errstate(over="ignore"):  # what leaves float32 is refused as a loss
             train, held_out = self._split(U.astype(np.float32), random)
+            kept = U[random.permutation(len(U))[:KEPT_ROWS]].astype(np.float32)
 
         design = Design(
             self._factory(affine.rank),
@@ -203,8 +204,9 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             history, failure = self._train(model, train, held_out, levels, device, seed)
             if failure is None:
                 try:
+                    products = not moments.atoms
                     mixture = self._weighed_mixture(
-                        model, affine, U, train, held_out, levels, device, seed
+                        model, affine, U, train, held_out, levels, device, seed, products=products
                     )
                     design = replace(design, mixture=mixture)
                 except KeyboardInterrupt as interrupt:
@@ -220,14 +222,13 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             field = at_level(model, levels.sigmas[-1])
             looked = _torch.to_tensor(U[: self._looked], device, design.dtype)
             force = field(looked).square().sum(dim=1).mean()
-        rows = U[random.permutation(len(U))[:KEPT_ROWS]].astype(np.float32)
         return {
             "_model": model,
             "_guide": guide,
             "_affine": affine,
             "_design": design,
             "_spread": Spread(float(force), float(np.linalg.norm(U, axis=1).max())),
-            "_rows": rows if self.keep_rows else None,
+            "_rows": kept if self.keep_rows else None,
             **self._fitted_levels(levels),
             "n_directions_": history.n_directions or affine.rank,
             "mixture_share_": 0.0 if design.mixture is None else design.mixture.share,
@@ -249,17 +250,26 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         levels: Levels,
         device: torch.device,
         seed: int,
+        *,
+        products: bool,
     ) -> Weighed | None:
         """Return the mixture that the field is averaged with, where held-out rows ask for it."""
         if not self.mixture or not held_out.size or self._images:
             return None
         x = _torch.to_tensor(held_out, device, torch.float32)
-        if self._blur():
-            stream = _torch.generator(seed, device)
-            x = x + self._blur() * torch.randn(x.shape, generator=stream, device=device)
+        noise = torch.randn(x.shape, generator=_torch.generator(seed, device), device=device)
         sigma = levels.sigma if isinstance(levels, OneLevel) else None
-        judge = self._judge(levels)
-        return weigh(model, judge, U, train, x, axes=affine.axes, sigma=sigma, seed=seed)
+        judge, judged = self._judge(levels), x + self._blur() * noise
+        return weigh(
+            model,
+            lambda own: judge(own, judged),
+            U,
+            train,
+            x + (sigma or 0.0) * noise,
+            axes=affine.axes if products else None,
+            sigma=sigma,
+            seed=seed,
+        )
 
     def _split(self, U: NDArray, random: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Return training and held-out rows, which have no row in common.

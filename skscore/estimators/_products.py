@@ -243,7 +243,7 @@ class FoundProducts:
 def _blurred(rows: Array, sigma: float, seed: int) -> Array:
     if not sigma:
         return rows
-    return rows + sigma * np.random.default_rng(seed).standard_normal(rows.shape)
+    return rows + sigma * np.random.default_rng((seed, 2)).standard_normal(rows.shape)
 
 
 def likely_products(

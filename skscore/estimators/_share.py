@@ -32,6 +32,7 @@ Weighed = WeighedMixture | WeighedProducts | WeighedBlurredProducts
 Found = FoundMixture | FoundProducts
 
 MOST_ROWS, MOST_FEATURES = 10_000, 64
+ROUNDING = 1e-9
 SHARE_ERRORS = 1.5  # standard errors within which a share is none, or all
 
 _TURN = threading.Lock()
@@ -65,7 +66,7 @@ def best_share(first: Tensor, middle: Tensor, last: Tensor) -> float:
 
 def weigh(
     model: nn.Module,
-    judge: Callable[[nn.Module, Tensor], Tensor],
+    judge: Callable[[nn.Module], Tensor],
     U: Array,
     train: NDArray,
     x_held_out: Tensor,
@@ -83,7 +84,7 @@ def weigh(
     model : ScoreModel or Denoiser
         The trained model, in float32.
     judge : callable
-        ``judge(model, x_held_out) -> (n,)`` or (k, n), the objective of held-out rows.
+        ``judge(model) -> (n,)`` or (k, n), the objective of held-out rows.
     U : ndarray of shape (n, d)
         All rows.
     train : ndarray of shape (n, d) or (k, n, d)
@@ -103,13 +104,14 @@ def weigh(
     # Two threads on such small products are many times slower where the other core is busy. Their
     # number and the warning filters belong to the process: fits that overlap take turns.
     with _TURN, threadpool_limits(1), np.errstate(all="ignore"):
-        rows = U[np.random.default_rng(seed).permutation(len(U))[:MOST_ROWS]]
+        # Not the stream of the split, which begins with the held-out rows.
+        rows = U[np.random.default_rng((seed, 1)).permutation(len(U))[:MOST_ROWS]]
         found, again = _likeliest(_candidates(rows, axes, sigma, seed), train, x_held_out)
         if found is None:
             return None
         fields = [each.weighed().field(x_held_out.device, x_held_out.dtype) for each in again]
         own = type(fields[0]).stacked(fields) if train.ndim == 3 else fields[0]  # type: ignore[arg-type]
-        parts = [judge(model.mixed(own, share), x_held_out) for share in (0.0, 0.5, 1.0)]  # type: ignore[operator]
+        parts = [judge(model.mixed(own, share)) for share in (0.0, 0.5, 1.0)]  # type: ignore[operator]
         share = best_share(*parts)
         return replace(found.weighed(), share=share) if share else None
 
@@ -134,12 +136,18 @@ def _likeliest(
     return best
 
 
+def _is_diagonal(axes: Array) -> bool:
+    """Tell whether each coordinate is a column, up to rounding."""
+    own = np.abs(np.diag(axes))[:, None]
+    return bool(np.all(np.abs(axes - np.diag(np.diag(axes))) <= ROUNDING * own))
+
+
 def _candidates(rows: Array, axes: Array | None, sigma: float | None, seed: int) -> Iterator[Found]:
     many, level = sigma is None, sigma or 0.0
     gaussians = FoundMixture.of(rows, level, seed)
     if gaussians is not None:
         yield gaussians
-    if axes is None or (many and np.any(axes - np.diag(np.diag(axes)))):
+    if axes is None or (many and not _is_diagonal(axes)):
         return
     products = likely_products(rows, axes, level, seed, many=many)
     if products is not None:

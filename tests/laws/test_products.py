@@ -24,6 +24,7 @@ from skscore.estimators._products import (
     WeighedProducts,
     likely_products,
 )
+from skscore.exceptions import DataWarning
 from skscore.networks import MLP
 
 D, K, N = 3, 2, 40
@@ -420,11 +421,79 @@ def test_products_are_looked_for_where_they_may_be(monkeypatch):
     monkeypatch.setattr(_share, "likely_products", refuse)
     mixed = ROWS @ [[1.0, 0.8], [0.0, 0.6]]
     DenoisingScoreEstimator(standardize="full", **QUICK).fit(mixed)  # noise along no column
-    constant = np.column_stack([ROWS, np.ones(len(ROWS))])
-    with pytest.warns(UserWarning, match="Constant columns"):
-        SlicedScoreEstimator(**QUICK).fit(constant)  # a null coordinate is no column
-    with pytest.raises(AssertionError, match="looked for"):
-        SlicedScoreEstimator(**QUICK).fit(ROWS)
+    SlicedScoreEstimator(**QUICK).fit(np.column_stack([ROWS, ROWS.sum(axis=1)]))  # collinear
+    whole = np.round(ROWS)
+    with pytest.warns(DataWarning, match="few distinct values"):
+        SlicedScoreEstimator(**QUICK).fit(whole)  # which have no density
+    for est, X in (
+        (SlicedScoreEstimator(), ROWS),
+        (SlicedScoreEstimator(sigma=0.1), whole),
+        (DenoisingScoreEstimator(), whole),
+        (DenoisingScoreEstimator(standardize="full", shrinkage=1.0), ROWS * [30.0, 0.02]),
+    ):
+        with pytest.raises(AssertionError, match="looked for"):
+            est.set_params(**QUICK).fit(X)
+
+
+@pytest.mark.parametrize("standardize", ["full", "diag", None])
+def test_a_constant_column_takes_no_products_away(standardize):
+    est = SlicedScoreEstimator(standardize=standardize, **QUICK)
+    plain = est.fit(ROWS).score_samples(ROWS)
+    with pytest.warns(DataWarning, match="Constant columns"):
+        est.fit(np.insert(ROWS, 1, 3.0, axis=1))
+    assert est.mixture_share_ == 1.0
+    found = est.score_samples(np.insert(ROWS, 1, 3.0, axis=1))
+    np.testing.assert_allclose(found, np.insert(plain, 1, 0.0, axis=1), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_values", [2, 5])
+def test_rows_without_a_density_can_be_sampled(n_values):
+    X = np.random.default_rng(0).integers(0, n_values, (400, 2)).astype(float)
+    with pytest.warns(DataWarning, match="few distinct values"):
+        est = SlicedScoreEstimator(**QUICK).fit(X)
+    assert np.abs(est.sample(100, random_state=0) - X.mean(axis=0)).max() < 10 * n_values
+
+
+def test_the_search_sees_rows_in_an_order_of_its_own(monkeypatch):
+    """In that of the split all held-out rows come first."""
+    seen = {}
+
+    def weigh(model, judge, U, train, x_held_out, **params):
+        seen["held_out"] = x_held_out.numpy().reshape(-1, 2)
+        return weighed(model, judge, U, train, x_held_out, **params)
+
+    def candidates(rows, *args):
+        seen["rows"] = rows.astype(np.float32)
+        return iter(())
+
+    weighed = _share.weigh
+    monkeypatch.setattr("skscore.estimators._base.weigh", weigh)
+    monkeypatch.setattr(_share, "_candidates", candidates)
+    SlicedScoreEstimator(**QUICK).fit(ROWS)
+    held_out = (seen["rows"][:, None, 0] == seen["held_out"][None, :, 0]).any(axis=1)
+    assert held_out.sum() == 600
+    assert 60 < held_out[:600].sum() < 180  # 120 are expected, with a deviation of 9
+
+
+def test_candidates_are_compared_on_blurred_rows(monkeypatch):
+    """Where the objective blurs its rows itself, and where it is given blurred ones."""
+    seen, judged = [], []
+
+    def model_of_rows(x):
+        judged.append(x.detach())
+        return -x
+
+    def weigh(model, judge, U, train, x_held_out, **params):
+        seen.append(x_held_out)
+        if isinstance(model, ScoreModel):
+            judge(model_of_rows)
+
+    monkeypatch.setattr("skscore.estimators._base.weigh", weigh)
+    for kind in (SlicedScoreEstimator, DenoisingScoreEstimator):
+        kind(sigma=0.5, standardize="diag", **QUICK).fit(ROWS)
+    np.testing.assert_array_equal(*seen)
+    np.testing.assert_array_equal(judged[0], seen[0])
+    assert abs(float(seen[0].var()) - 1.25) < 0.1
 
 
 def test_the_likelier_candidate_is_weighed():
