@@ -123,8 +123,8 @@ class BlurredProducts(nn.Module):
     """The score of a mixture of products at many noise levels.
 
     Each density is one of weighted points of a grid, every point blurred by the noise; or by
-    `FINEST` of a step of the grid, where the noise is less. Beyond the grid the score is that of the
-    noise, while the splines of `at` go on as parabolas.
+    `FINEST` of a step of the grid, where the noise is less. Beyond the grid the score is that of
+    the noise, while the splines of `at` go on as parabolas.
 
     Parameters
     ----------
