@@ -19,7 +19,6 @@ from skscore._mixture import Mixture
 
 COMPONENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)  # numbers of components that are tried
 N_WORSE = 2  # of these in a row that end the search
-MOST_ROWS, MOST_FEATURES = 10_000, 64
 ROWS_PER_COLUMN = 10  # in a component, at least, on average
 SMALLEST = 1e-5  # variance of a component, in whitened coordinates: below, it sits on a few points
 OPTIONS: dict[str, Any] = {"reg_covar": SMALLEST / 10, "tol": 1e-4}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from skscore import SlicedScoreEstimator
 from skscore.exceptions import DataWarning, DegenerateDataError, DivergenceError
 
 ROWS = np.random.RandomState(1).normal(size=(40, 3))
@@ -183,3 +184,11 @@ def test_whole_numbers_equal_their_floats(make_any, X, dtype):
         warnings.simplefilter("ignore", DataWarning)
         fitted, floats = make_any().fit(X), make_any().fit(X.astype(float))
     np.testing.assert_array_equal(fitted.score_samples(X), floats.score_samples(X.astype(float)))
+
+
+def test_what_leaves_float32_is_one_error_and_no_warning():
+    est = SlicedScoreEstimator(standardize=None, max_iter=1, random_state=0, device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DivergenceError, match="finite numbers"):
+            est.fit(ROWS * 1e100)
