@@ -137,8 +137,8 @@ class Denoiser(nn.Module):
     # Training: a level to each row, or to each few neighbours ------------------------------------
 
     def _evaluate(self, a: Tensor, sigma: Tensor) -> Tensor:
-        """Return F at rows a in the basis, which have levels (..., m, 1)."""
-        rows = self._out_of(a * self._inside(neighbours(sigma, a)))
+        """Return F at rows G x, given in the basis, which have levels (..., m, 1)."""
+        rows = self._out_of(a)
         if not self.conditional:
             return self.network(rows)
         condition = self._condition(sigma)
@@ -158,16 +158,16 @@ class Denoiser(nn.Module):
 
     def _learnt(self, x: Tensor, sigma: Tensor) -> Tensor:
         level = neighbours(sigma, x)
-        blurred = self._blurred(level)
+        blurred, height, inside = self._blurred(level), self._height(level), self._inside(level)
         if not self.has_energy:
             a = self._into(x)
-            F = self._into(self._evaluate(a, sigma))
-            return self._out_of(self._k(level) * F - a / blurred)
+            F = self._into(self._evaluate(a * inside, sigma))
+            return self._out_of(height * inside * F - a / blurred)
         training = torch.is_grad_enabled()
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             a = self._into(x)
-            energy = (self._height(level) * self._evaluate(a, sigma)).sum()
+            energy = (height * self._evaluate(a * inside, sigma)).sum()
             (gradient,) = torch.autograd.grad(energy, x, create_graph=training)
         return -self._out_of(a.detach() / blurred) - gradient
 

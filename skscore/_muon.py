@@ -58,16 +58,25 @@ class Muon(AdamW):
     def __init__(self, module: nn.Module, **options):
         super().__init__(module, **options)
         self._convolutions = []
+        others: list[list[slice]] = [[] for _ in self.weights]
         start = 0
         for p in (p for p in module.parameters() if p.requires_grad):
+            span, member = slice(start, start + p.numel()), start // self.weights.shape[1]
             if p.dim() == 4:
-                self._convolutions.append((slice(start, start + p.numel()), len(p)))
-            start += p.numel()
+                self._convolutions.append((span, member, len(p)))
+            else:
+                others[member].append(span)
+            start = span.stop
+        self._own(others)
 
-    def _direction(self) -> Tensor:
-        direction = super()._direction()
-        flat, momentum = direction.view(-1), self._first.view(-1)
-        for span, n_rows in self._convolutions:
+    def _move(self, rate: Tensor, excess: Tensor) -> None:
+        super()._move(rate, excess)
+        weights, gradient, momentum = (
+            buffer.view(-1) for buffer in (self.weights, self.gradient, self._first)
+        )
+        for span, member, n_rows in self._convolutions:
+            own_rate = rate[member]
+            momentum[span].lerp_(gradient[span] / excess[member], 1 - self.betas[0])
             M = orthogonal(momentum[span].view(n_rows, -1))
-            flat[span] = LENGTH * max(M.shape) ** 0.5 * M.flatten()
-        return direction
+            weights[span] *= 1 - own_rate * self.weight_decay
+            weights[span] -= own_rate * LENGTH * max(M.shape) ** 0.5 * M.flatten()

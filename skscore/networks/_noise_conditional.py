@@ -8,13 +8,14 @@ level this is a plain perceptron with other weights, so every closed form of one
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from skscore.networks._activations import ACTIVATIONS
 from skscore.networks._mlp import MLP, Layer, LayeredNetwork, affine
+from skscore.networks._modulated import Modulated
 
 N_FREQUENCIES = 12
 LOWEST = 0.3  # the frequencies are its multiples, in radians to a unit of log sigma
@@ -58,14 +59,18 @@ class ConditionalNetwork(LayeredNetwork):
     sizes: tuple[int, ...]
     shares_conditions = True  # by neighbouring rows
 
-    def _modulation(self, condition: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return ``1 + g`` and ``e`` of each hidden layer, for conditions (..., 1)."""
+    def _modulation(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``1 + g`` and ``e``, hidden layers side by side, for conditions (..., 1)."""
         angles = condition * self.frequencies
         ones = torch.ones_like(angles[..., :1])
         features = torch.cat([angles.sin(), angles.cos(), ones], dim=-1)
         gains, shifts = (features @ self.film).chunk(2, dim=-1)
-        columns = (1 + gains).split(self.sizes, -1), shifts.split(self.sizes, -1)
-        return list(zip(*columns, strict=True))
+        return 1 + gains, shifts
+
+    def _columns(self, condition: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return ``1 + g`` and ``e`` of each hidden layer."""
+        gains, shifts = self._modulation(condition)
+        return zip(gains.split(self.sizes, -1), shifts.split(self.sizes, -1), strict=True)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:  # type: ignore[override]
         """Evaluate the network at rows (..., n, d).
@@ -73,18 +78,22 @@ class ConditionalNetwork(LayeredNetwork):
         Each has its own condition (..., n, 1); or, (..., m, 1), each n / m neighbours share one,
         which saves most of the time of the scales and shifts.
         """
-        f = ACTIVATIONS[self.activation].value
-        *hidden, last = self.layers
+        f, layers = ACTIVATIONS[self.activation], self.layers
+        if not x.requires_grad:
+            parameters = [p for layer in layers for p in layer]
+            return Modulated.apply(x, *self._modulation(condition), self.sizes, f, *parameters)
+        *hidden, last = layers
         groups = (condition.shape[-2], -1)
-        for layer, (gain, shift) in zip(hidden, self._modulation(condition), strict=True):
+        for layer, (gain, shift) in zip(hidden, self._columns(condition), strict=True):
             u = affine(x, layer).unflatten(-2, groups)
-            x = f(torch.addcmul(shift.unsqueeze(-2), u, gain.unsqueeze(-2))).flatten(-3, -2)
+            v = torch.addcmul(shift.unsqueeze(-2), u, gain.unsqueeze(-2))
+            x = f.value(v).flatten(-3, -2)
         return affine(x, last)
 
     def at(self, condition: Tensor) -> FixedNetwork:
         """Return the network of rows alone, at one condition (1,)."""
         *hidden, last = self.layers
-        modulated = zip(hidden, self._modulation(condition), strict=True)
+        modulated = zip(hidden, self._columns(condition), strict=True)
         layers = [(W * gain, b * gain + shift) for (W, b), (gain, shift) in modulated]
         return FixedNetwork([*layers, last], self.activation)
 
