@@ -56,9 +56,7 @@ class AdamW:
     def _own(self, spans: list[list[slice]]) -> None:
         """Name the parts of the buffer that are moved here, those of each member."""
         buffers = self.weights, self.gradient, self._first, self._second
-        self._parts = [
-            [[b.view(-1)[span] for span in member] for b in buffers] for member in spans
-        ]
+        self._parts = [[[b.view(-1)[span] for span in member] for b in buffers] for member in spans]
 
     def forget(self, members: Tensor) -> None:
         """Set the moments of some members to zero, as at the start."""

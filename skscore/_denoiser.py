@@ -32,7 +32,9 @@ FINE = 0.1  # deviations below which the residual score stops growing as the noi
 def neighbours(values: Tensor, rows: Tensor) -> Tensor:
     """Return values (..., m, 1) as one for each row (..., n, d), each for n / m neighbours."""
     n, m = rows.shape[-2], values.shape[-2]
-    return values if m == n else values.repeat_interleave(n // m, dim=-2)
+    if m == n:
+        return values
+    return values.expand(*values.shape[:-1], n // m).flatten(-2).unsqueeze(-1)
 
 
 class Denoiser(nn.Module):
@@ -56,6 +58,7 @@ class Denoiser(nn.Module):
 
     precision: Tensor
     variances: Tensor
+    mean_variance: Tensor
     basis: Tensor
 
     def __init__(
@@ -71,7 +74,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.network, self.has_energy, self.conditional = network, energy, conditional
         self.mixture, self.share = mixture, share
-        for name in ("precision", "variances", "basis"):
+        for name in ("precision", "variances", "mean_variance", "basis"):
             self.register_buffer(name, torch.empty(0))
         self.set_gaussian(precision)
 
@@ -97,6 +100,7 @@ class Denoiser(nn.Module):
         eigenvalues, basis = eigen(precision)
         like = precision
         self.precision, self.variances = like.clone(), (1 / eigenvalues).to(like)
+        self.mean_variance = self.variances.mean()
         self.basis = basis.to(like)
 
     # Factors of the formula above; sigma a number, or (..., n, 1) ------------------------------
@@ -108,11 +112,11 @@ class Denoiser(nn.Module):
         """Return the eigenvalues of G."""
         lam, blurred = self.variances, self._blurred(sigma)
         # Ratios: their products may leave the range of float32.
-        return (lam / blurred).sqrt() * ((1 + sigma**2 / lam.mean()) / blurred).sqrt()
+        return (lam / blurred).sqrt() * ((1 + sigma**2 / self.mean_variance) / blurred).sqrt()
 
     def _height(self, sigma: Tensor) -> Tensor:
         """Return h."""
-        lam = self.variances.mean()
+        lam = self.mean_variance
         return (lam / (sigma**2 + FINE**2 * lam)).sqrt()
 
     def _k(self, sigma: Tensor) -> Tensor:
@@ -120,7 +124,7 @@ class Denoiser(nn.Module):
         return self._height(sigma) * self._inside(sigma)
 
     def _condition(self, sigma: Tensor) -> Tensor:
-        return torch.log(sigma / self.variances.mean().sqrt())
+        return torch.log(sigma / self.mean_variance.sqrt())
 
     def _into(self, x: Tensor) -> Tensor:
         """Return ``Q' x`` for rows x: their coordinates in the basis."""

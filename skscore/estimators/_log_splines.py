@@ -17,7 +17,6 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import LinAlgError, solveh_banded
 from scipy.ndimage import gaussian_filter1d
-from scipy.special import logsumexp
 
 from skscore._affine import Array
 
@@ -30,6 +29,26 @@ STEPS, TOLERANCE = 60, 1e-5  # of expectation maximisation, and the gain that en
 NEWTON_STEPS = 12
 LONGEST, DEEP = 1.5, 12.0  # change of a log density in one step, unless it is that far down
 FEWEST = 20  # rows of a component
+
+
+def posterior(logs: Array) -> tuple[Array, Array]:
+    """Return logs (n, K) as shares that sum to one, and the logs of their sums, (n,).
+
+    SciPy's `logsumexp` takes ten times as long, as do sums along a short last axis.
+    """
+    shares = logs.T.copy()
+    top = shares.max(axis=0)
+    shares -= top
+    np.exp(shares, out=shares)
+    sums = shares.sum(axis=0)
+    shares /= sums
+    return shares.T, np.log(sums) + top
+
+
+def _normalised(theta: Array) -> Array:
+    """Return logs (..., points) less the log of their sum."""
+    top = theta.max(axis=-1, keepdims=True)
+    return theta - top - np.log(np.exp(theta - top).sum(axis=-1, keepdims=True))
 
 
 class Grid:
@@ -98,7 +117,7 @@ class LogSplines:
         for j, width in enumerate(KERNEL / grid.step):
             frequencies[:, j] = gaussian_filter1d(seen.frequencies[:, j], width, mode="constant")
         theta = np.log(frequencies + 1e-12)
-        return cls(grid, theta - logsumexp(theta, axis=-1, keepdims=True), seen.log_weights)
+        return cls(grid, _normalised(theta), seen.log_weights)
 
     def logs(self, basis: Basis) -> Array:
         """Return the log of each component's part in the density of each row, (n, K)."""
@@ -107,13 +126,12 @@ class LogSplines:
 
     def log_density(self, basis: Basis) -> Array:
         """Return the log density of rows, (n,)."""
-        return logsumexp(self.logs(basis), axis=1)
+        return posterior(self.logs(basis))[1]
 
     def shares(self, basis: Basis) -> tuple[Array, float]:
         """Return the posterior shares of the components (n, K), and the mean log density."""
-        logs = self.logs(basis)
-        total = logsumexp(logs, axis=1, keepdims=True)
-        return np.exp(logs - total), float(total.mean())
+        shares, total = posterior(self.logs(basis))
+        return shares, float(total.mean())
 
     def improved(self, seen: Seen, smoothing: float) -> LogSplines:
         """Take one Newton step for the penalised likelihood of what was seen."""
@@ -131,8 +149,7 @@ class LogSplines:
         felt = np.maximum(self.theta, theta) > self.theta.max(axis=-1, keepdims=True) - DEEP
         longest = np.abs(np.where(felt, step, 0.0)).max(axis=-1, keepdims=True)
         theta = self.theta + step * np.minimum(1.0, LONGEST / longest.clip(LONGEST))
-        theta -= logsumexp(theta, axis=-1, keepdims=True)
-        return LogSplines(self.grid, theta, seen.log_weights)
+        return LogSplines(self.grid, _normalised(theta), seen.log_weights)
 
     def smoothed(self, seen: Seen, smoothing: float) -> LogSplines:
         """Return the maximum of the penalised likelihood with these shares."""

@@ -28,12 +28,16 @@ class Activation(ABC):
     @staticmethod
     @abstractmethod
     def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f, f' and f''."""
+        """Return f, f' and ``f'' / f'``; f' is nowhere zero, if need be by the least number."""
 
     @classmethod
     def pulled(cls, g: Tensor, u: Tensor) -> Tensor:
         """Return ``g f'``, a new tensor."""
         return cls.slope(u)[1].mul_(g)
+
+
+def _not_zero(slope: Tensor) -> Tensor:
+    return torch.where(slope == 0, torch.finfo(slope.dtype).tiny, slope)
 
 
 class Silu(Activation):
@@ -50,11 +54,11 @@ class Silu(Activation):
 
     @staticmethod
     def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f, f' and ``f'' = g (1 - g) + (1 - g) f' - f g (1 - g)``."""
+        """Return f, f' and, over f', ``f'' = g (1 - g) + (1 - g) f' - f g (1 - g)``."""
         g = torch.sigmoid(u)
         f = u * g
-        slope = torch.addcmul(g, f, 1 - g)
-        return f, slope, (1 - g) * (g + slope - f * g)
+        slope = _not_zero(torch.addcmul(g, f, 1 - g))
+        return f, slope, (1 - g) * (g + slope - f * g) / slope
 
     @classmethod
     def pulled(cls, g: Tensor, u: Tensor) -> Tensor:
@@ -74,11 +78,10 @@ class Softplus(Activation):
 
     @staticmethod
     def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f, f' and ``f'' = g (1 - g)``; here ``f = u - log g``, three times as fast."""
+        """Return f, f' and ``f'' / f' = 1 - g``; here ``f = u - log g``, three times as fast."""
         u = u.clamp_min(math.log(torch.finfo(u.dtype).eps))  # denormal numbers are slow
         g = torch.sigmoid(u)
-        f = u - torch.log(g)
-        return f, g, torch.addcmul(g, g, g, value=-1)
+        return u - torch.log(g), g, 1 - g
 
 
 class Tanh(Activation):
@@ -94,9 +97,9 @@ class Tanh(Activation):
 
     @staticmethod
     def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f, f' and ``f'' = -2 f f'``."""
+        """Return f, f' and ``f'' / f' = -2 f``."""
         f, slope = Tanh.slope(u)
-        return f, slope, -2 * f * slope
+        return f, _not_zero(slope), -2 * f
 
 
 class Gelu(Activation):
@@ -117,9 +120,10 @@ class Gelu(Activation):
 
     @staticmethod
     def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f, f' and ``f'' = (2 - u^2) phi``."""
+        """Return f, f' and, over f', ``f'' = (2 - u^2) phi``."""
         Phi, phi = Gelu._normal(u)
-        return u * Phi, Phi + u * phi, (2 - u * u) * phi
+        slope = _not_zero(Phi + u * phi)
+        return u * Phi, slope, (2 - u * u) * phi / slope
 
 
 ACTIVATIONS: dict[str, type[Activation]] = {

@@ -33,12 +33,11 @@ class Products(torch.autograd.Function):
         saved, slopes = [], []
         h = rows
         for W, b in _pairs(hidden):
-            z = (h @ W).unflatten(-2, (1 + m, -1))
-            value, slope, bend = f.curve(z.select(-3, 0) + b.unsqueeze(-2))
-            dual = torch.empty_like(z)
+            dual = (h @ W).unflatten(-2, (1 + m, -1))
+            value, slope, ratio = f.curve(dual.select(-3, 0) + b.unsqueeze(-2))
             dual.select(-3, 0).copy_(value)
-            torch.mul(z[..., 1:, :, :], slope.unsqueeze(-3), out=dual[..., 1:, :, :])
-            saved += [h, z, slope, bend]
+            dual[..., 1:, :, :].mul_(slope.unsqueeze(-3))
+            saved += [h, slope, ratio]
             slopes.append(slope)
             h = dual.flatten(-3, -2)
         out = h @ W_out
@@ -64,15 +63,15 @@ class Products(torch.autograd.Function):
         layers, saved = rest[: ctx.n_layers], rest[ctx.n_layers :]
         *hidden, W_out, _ = layers
         n_hidden = len(hidden) // 2
-        forward, h = saved[: 4 * n_hidden], saved[4 * n_hidden]
+        forward, h = saved[: 3 * n_hidden], saved[3 * n_hidden]
         grads: list[Tensor | None] = [None] * len(layers)
         along: list[Tensor | None] = [None] * n_hidden  # what the adjoint asks of each slope
         g_w = None
         if g_adjoint is not None:
             q = g_adjoint
-            backward = list(_pairs(saved[4 * n_hidden + 1 :]))[::-1]
+            backward = list(_pairs(saved[3 * n_hidden + 1 :]))[::-1]
             for layer, (q_in, sq) in enumerate(backward):
-                W, slope = hidden[2 * layer], forward[4 * layer + 2]
+                W, slope = hidden[2 * layer], forward[3 * layer + 1]
                 grads[2 * layer] = q.mT @ sq
                 g_sq = q @ W
                 along[layer] = g_sq * q_in
@@ -85,19 +84,21 @@ class Products(torch.autograd.Function):
         for layer in reversed(range(n_hidden)):
             W = hidden[2 * layer]
             W_after = hidden[2 * layer + 2] if layer + 1 < n_hidden else W_out
-            h, z, slope, bend = forward[4 * layer : 4 * layer + 4]
+            dual, (h, slope, ratio) = h, forward[3 * layer : 3 * layer + 3]
             g = (g @ W_after.mT).unflatten(-2, (1 + ctx.m, n))
             # One tangent after the other: all at once do not fit into the cache.
-            (_, *g_tangents), (_, *z_tangents) = g.unbind(-3), z.unbind(-3)
-            curved = g_tangents[0] * z_tangents[0]
-            for g_t, z_t in zip(g_tangents[1:], z_tangents[1:], strict=True):
-                curved.addcmul_(g_t, z_t)
+            _, *g_tangents = g.unbind(-3)
+            _, *tangents = dual.unflatten(-2, (1 + ctx.m, n)).unbind(-3)
+            curved = g_tangents[0] * tangents[0]  # times the slope
+            for g_t, t in zip(g_tangents[1:], tangents[1:], strict=True):
+                curved.addcmul_(g_t, t)
             asked = along[layer]
             if asked is not None:
-                curved[..., : asked.shape[-2], :].add_(asked)
+                k = asked.shape[-2]
+                curved[..., :k, :].addcmul_(asked, slope[..., :k, :])
             g.mul_(slope.unsqueeze(-3))
             value = g.select(-3, 0)
-            value.addcmul_(curved, bend)
+            value.addcmul_(curved, ratio)
             grads[2 * layer + 1] = value.sum(dim=-2)
             g = g.flatten(-3, -2)
             grads[2 * layer] = _plus(grads[2 * layer], h.mT @ g)

@@ -25,9 +25,7 @@ class Modulated(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx, x, gains, shifts, sizes: Sequence[int], f: type[Activation], *layers: Tensor
-    ):
+    def forward(ctx, x, gains, shifts, sizes: Sequence[int], f: type[Activation], *layers: Tensor):
         """Evaluate the network, and keep what its backward pass needs."""
         *hidden, W_out, b_out = layers
         groups = gains.shape[-2], -1

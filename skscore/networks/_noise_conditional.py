@@ -79,10 +79,10 @@ class ConditionalNetwork(LayeredNetwork):
         which saves most of the time of the scales and shifts.
         """
         f, layers = ACTIVATIONS[self.activation], self.layers
-        if not x.requires_grad:
+        *hidden, last = layers
+        if hidden and not x.requires_grad:
             parameters = [p for layer in layers for p in layer]
             return Modulated.apply(x, *self._modulation(condition), self.sizes, f, *parameters)
-        *hidden, last = layers
         groups = (condition.shape[-2], -1)
         for layer, (gain, shift) in zip(hidden, self._columns(condition), strict=True):
             u = affine(x, layer).unflatten(-2, groups)

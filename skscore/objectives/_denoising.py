@@ -30,9 +30,9 @@ def _standard(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
 
 
-def _pairs(x: Tensor, noise: Tensor) -> Tensor:
-    """Return each row with its noise and without it, neighbours, (..., n, d) -> (..., 2 n, d)."""
-    return torch.stack([x + noise, x - noise], dim=-2).flatten(-3, -2)
+def _pairs(plus: Tensor, minus: Tensor) -> Tensor:
+    """Return the rows of two arrays by turns, (..., n, d) -> (..., 2 n, d)."""
+    return torch.stack([plus, minus], dim=-2).flatten(-3, -2)
 
 
 def _mean_of_pairs(values: Tensor) -> Tensor:
@@ -81,9 +81,10 @@ def denoising(
     [-2.625]
     """
     z = _standard(x, generator) if noise is None else noise
-    y = _pairs(x, sigma * z)
+    noise = sigma * z
+    y = _pairs(x + noise, x - noise)
     s = score(y)
-    inner = (s * _pairs(torch.zeros_like(z), z)).sum(dim=-1)
+    inner = (s * _pairs(z, -z)).sum(dim=-1)
     value = _mean_of_pairs(0.5 * (s * s).sum(dim=-1) + inner / sigma)
     if curl_penalty:
         penalty = curl(score, first_rows(y[..., ::2, :]), generator=generator)
@@ -139,7 +140,8 @@ def noise_conditional(
     sigma = levels.draw(x[..., ::shared, :], generator)
     own = sigma.repeat_interleave(shared, dim=-2)
     z = _standard(x, generator) if noise is None else noise
-    y, slope = _pairs(x, own * z), _pairs(torch.zeros_like(z), z / own)
+    noise, slope = own * z, z / own
+    y, slope = _pairs(x + noise, x - noise), _pairs(slope, -slope)
     closed_form = getattr(score, "weigh", None)
     if closed_form is None:
         both = own.repeat_interleave(2, dim=-2)

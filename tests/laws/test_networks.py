@@ -14,6 +14,7 @@ from skscore import _autodiff
 from skscore._autodiff import divergence_by_tangents, value_and_divergence, value_and_jvp
 from skscore.networks import ACTIVATIONS, MLP, NETWORKS, NoiseConditionalMLP, UNet
 from skscore.networks._dual import Products
+from skscore.networks._modulated import Modulated
 
 D = 4
 DEPTHS = [(), (7,), (7, 5), (6, 7, 5)]
@@ -136,7 +137,8 @@ def test_activations_equal_autograd(name):
     value = f.value(u)
     (slope,) = torch.autograd.grad(value.sum(), u, create_graph=True)
     (curve,) = torch.autograd.grad(slope.sum(), u)
-    for given, expected in zip(f.curve(u), (value, slope, curve), strict=True):
+    h, first, ratio = f.curve(u)
+    for given, expected in zip((h, first, first * ratio), (value, slope, curve), strict=True):
         torch.testing.assert_close(given, expected, rtol=1e-12, atol=1e-13)
     for given, expected in zip(f.slope(u), (value, slope), strict=True):
         torch.testing.assert_close(given, expected, rtol=1e-12, atol=1e-13)
@@ -144,8 +146,10 @@ def test_activations_equal_autograd(name):
     limits = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64)
     if name == "tanh":
         limits.zero_()
-    torch.testing.assert_close(f.curve(far)[1], limits, rtol=0, atol=1e-13)
-    torch.testing.assert_close(f.curve(far)[2], torch.zeros_like(far), rtol=0, atol=1e-13)
+    _, first, ratio = f.curve(far)
+    torch.testing.assert_close(first, limits, rtol=0, atol=1e-13)
+    assert (first != 0).all()
+    torch.testing.assert_close(first * ratio, torch.zeros_like(far), rtol=0, atol=1e-13)
 
 
 class ForgetsTheBend(Products):
@@ -156,8 +160,8 @@ class ForgetsTheBend(Products):
         class Straight(f):
             @staticmethod
             def curve(u):
-                value, slope, bend = f.curve(u)
-                return value, slope, torch.zeros_like(bend)
+                value, slope, ratio = f.curve(u)
+                return value, slope, torch.zeros_like(ratio)
 
         return Products.forward(ctx, rows, w, m, Straight, *layers)
 
@@ -189,6 +193,49 @@ def test_backward_by_hand(activation, sizes, members, with_w):
     case = {"sizes": sizes, "members": members, "with_w": with_w}
     assert gradcheck(Products, activation, **case)
     assert gradcheck(ForgetsTheBend, activation, **case) == (sizes == ())
+
+
+def modulated(f, draw, sizes, members):
+    """Return what the conditional network does, and arguments: four rows, two to a condition."""
+    widths = [D, *sizes, 2]
+    layers = [p for i, o in itertools.pairwise(widths) for p in (draw(i, o), draw(o))]
+    gains, shifts = draw(2, sum(sizes)), draw(2, sum(sizes))
+    x = draw(4, D).detach()
+
+    def outputs(gains, shifts, *layers):
+        return Modulated.apply(x, gains, shifts, sizes, f, *layers)
+
+    return outputs, (gains, shifts, *layers)
+
+
+@pytest.mark.parametrize("members", [(), (2,)], ids=["one", "two members"])
+@pytest.mark.parametrize("sizes", [(5,), (5, 3), (4, 3, 5)])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_backward_by_hand_of_a_conditional_network(activation, sizes, members):
+    stream = torch.Generator().manual_seed(0)
+
+    def draw(*shape):
+        z = torch.randn(*members, *shape, generator=stream, dtype=torch.float64)
+        return z.requires_grad_()
+
+    outputs, inputs = modulated(ACTIVATIONS[activation], draw, sizes, members)
+    assert torch.autograd.gradcheck(outputs, inputs)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("n_levels", [1, 3, 6])
+def test_a_conditional_network_by_hand_equals_it_by_autograd(activation, n_levels, x, woken):
+    """Rows that ask for a gradient, as those of an energy do, go the other way."""
+    network = woken(build(NoiseConditionalMLP, activation, sizes=(7, 5)))
+    condition = torch.linspace(-2, 2, n_levels, dtype=torch.float64)[:, None]
+    found = []
+    for rows in (x, x.clone().requires_grad_()):
+        s = network(rows, condition)
+        grads = torch.autograd.grad((s * x.cos()).sum(), list(network.parameters()))
+        assert (s.grad_fn.name() == "ModulatedBackward") is not rows.requires_grad
+        found.append([s, *grads])
+    for by_hand, by_autograd in zip(*found, strict=True):
+        torch.testing.assert_close(by_hand, by_autograd, **TIGHT)
 
 
 @pytest.mark.parametrize("name", OF_VECTORS)
