@@ -77,12 +77,15 @@ class AdamW:
         """Divide each member's gradient by its excess, and move along the moments."""
         b1, b2 = self.betas
         members = zip(self._parts, self.n_steps, rate, excess, strict=True)
-        for parts, n_steps, own_rate, scale in members:
+        for (weights, gradient, first, second), n_steps, own_rate, scale in members:
             # One pass over memory, where the operations one by one take twelve.
             torch._fused_adamw_(
-                *parts,
+                weights,
+                gradient,
+                first,
+                second,
                 [],
-                [n_steps] * len(parts[0]),
+                [n_steps] * len(weights),
                 lr=own_rate,
                 beta1=b1,
                 beta2=b2,

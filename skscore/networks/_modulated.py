@@ -47,7 +47,8 @@ class Modulated(torch.autograd.Function):
         gains, *rest = ctx.saved_tensors
         layers, (*saved, h) = rest[: ctx.n_layers], rest[ctx.n_layers :]
         grads: list[Tensor] = [h.mT @ g, g.sum(dim=-2)]
-        g_gains, g_shifts = [], []
+        g_gains: list[Tensor] = []
+        g_shifts: list[Tensor] = []
         W_after = layers[-2]
         columns = gains.split(ctx.sizes, -1)
         for layer in reversed(range(len(columns))):
