@@ -175,15 +175,28 @@ class Denoiser(nn.Module):
             (gradient,) = torch.autograd.grad(energy, x, create_graph=training)
         return -self._out_of(a.detach() / blurred) - gradient
 
+    def _unit(self, level: Tensor) -> Tensor:
+        # Two factors: their product may leave the range of float32.
+        lam = self.variances
+        return (lam / self._blurred(level)).sqrt() / (level**2 + FINE**2 * lam).sqrt()
+
     def weigh(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Return an error of the score, in the basis, in units that make all levels count alike.
 
         In each direction the factor h G of data that have its variance in every direction.
         """
-        level, lam = neighbours(sigma, error), self.variances
-        # Two factors: their product may leave the range of float32.
-        unit = (lam / self._blurred(level)).sqrt() / (level**2 + FINE**2 * lam).sqrt()
-        return self._into(error) / unit
+        return self._into(error) / self._unit(neighbours(sigma, error))
+
+    def weighed_error(self, x: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
+        """Return what `weigh` makes of the field at rows and levels, less a target."""
+        if self.has_energy or self.mixture is not None:
+            return self.weigh(self(x, sigma) - target, sigma)
+        # Linear in F: all else is known before, and has no part in a backward pass.
+        level, a = neighbours(sigma, x), self._into(x)
+        inside, unit = self._inside(level), self._unit(level)
+        F = self._into(self._evaluate(a * inside, sigma))
+        known = (a / self._blurred(level) + self._into(target)) / -unit
+        return torch.addcmul(known, self._height(level) * inside / unit, F)
 
     def outputs(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Return F, or what the gradient of an energy has in its place, at rows and levels."""

@@ -33,6 +33,7 @@ LEAST, COARSEST = 0.01, 0.1  # sigma_min="auto" is between, in deviations of the
 LOOK_AT = 2_000  # rows at most, for the largest distance
 AT_LOWEST = 0.02  # share of the training rows at the lowest level of a range
 JUDGED = 4_000  # held-out rows that the loss is judged on, each as often as it takes
+CHUNK = 1_000  # of them at once, which fit into a cache
 GUIDANCE = 1.5  # of samples, where there is a guide: doc/guide/images.md has the choice
 APART = 1 + 1e-6  # the least ratio of two levels
 WIDEST = 1e7  # the largest ratio
@@ -115,7 +116,7 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
 
     _batch = 128  # each twice, with opposite noise
     _shared = SHARED  # rows that have one noise level
-    _judged, _chunk = JUDGED, 2 * JUDGED  # evaluations of the held-out loss, and how many at once
+    _judged, _chunk = JUDGED, CHUNK  # evaluations of the held-out loss, and how many at once
 
     @property
     def _steps(self) -> int:  # type: ignore[override]

@@ -80,7 +80,7 @@ class ConditionalNetwork(LayeredNetwork):
         """
         f, layers = ACTIVATIONS[self.activation], self.layers
         *hidden, last = layers
-        if hidden and not x.requires_grad:
+        if hidden and torch.is_grad_enabled() and not x.requires_grad:
             parameters = [p for layer in layers for p in layer]
             return Modulated.apply(x, *self._modulation(condition), self.sizes, f, *parameters)
         groups = (condition.shape[-2], -1)

@@ -104,7 +104,7 @@ def noise_conditional(
     """Return ``1/2 ||lam(sigma) (s(y, sigma) + z / sigma)||^2`` per row, the mean over z and -z.
 
     With ``lam = sigma`` the objective of Song and Ermon (2019, eq. 6). A field that knows a better
-    balance of its levels offers it as ``weigh(error, sigma)``.
+    balance of its levels offers ``weighed_error(x, target, sigma)``, of itself less the target.
 
     Parameters
     ----------
@@ -141,11 +141,11 @@ def noise_conditional(
     own = sigma.repeat_interleave(shared, dim=-2)
     z = _standard(x, generator) if noise is None else noise
     noise, slope = own * z, z / own
-    y, slope = _pairs(x + noise, x - noise), _pairs(slope, -slope)
-    closed_form = getattr(score, "weigh", None)
-    if closed_form is None:
+    y, target = _pairs(x + noise, x - noise), _pairs(-slope, slope)
+    weighed = getattr(score, "weighed_error", None)
+    if weighed is None:
         both = own.repeat_interleave(2, dim=-2)
-        error = both * (score(y, both) + slope)
+        error = both * (score(y, both) - target)
     else:
-        error = closed_form(score(y, sigma) + slope, sigma)
+        error = weighed(y, target, sigma)
     return _mean_of_pairs(0.5 * (error * error).sum(dim=-1))

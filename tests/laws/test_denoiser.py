@@ -251,6 +251,9 @@ def test_the_residual_of_a_score_by_whole_matrices(case, sigma, woken):
         model.weigh(residual, level).norm(dim=1), weighed, rtol=1e-9, atol=1e-9
     )
     assert (model.weigh(residual, 2 * level).norm(dim=1) - weighed).abs().max() > 1e-6
+    target = rows(sigma, seed=5) / sigma
+    error = model.weigh(model(x, level) - target, level)
+    torch.testing.assert_close(model.weighed_error(x, target, level), error, rtol=1e-9, atol=1e-9)
 
 
 def test_factors_stay_in_the_range_of_single_precision():

@@ -209,8 +209,8 @@ def test_a_field_that_weighs_its_levels_is_asked():
             return torch.sin(y) / for_each(y, sigma)
 
     class Weighing(Plain):
-        def weigh(self, error, sigma):
-            return error / (1 + for_each(error, sigma))
+        def weighed_error(self, y, target, sigma):
+            return (self(y, sigma) - target) / (1 + for_each(y, sigma))
 
     x, case = draw(9, 3), {"levels": LogUniform(5.0, 0.1), "noise": draw(9, 3, seed=2)}
     by_hand = level_twin(weight=lambda sigma: 1 / (1 + sigma))
@@ -241,8 +241,8 @@ def test_the_two_of_a_pair_and_some_neighbours_share_a_level(n, asked, shared):
             return -y
 
     class Weighing(Spy):
-        def weigh(self, error, sigma):
-            return error * for_each(error, sigma)
+        def weighed_error(self, y, target, sigma):
+            return (self(y, sigma) - target) * for_each(y, sigma)
 
     case = {"levels": LogUniform(5.0, 0.1), "noise": z, **asked}
     a, b = (noise_conditional(f, x, generator=stream(), **case) for f in (Spy(), Weighing()))
@@ -334,8 +334,8 @@ def gradient_growth(pairs):
             def __call__(self, y, _, both=both):
                 return both * torch.sin(y)
 
-            def weigh(self, error, _):
-                return error
+            def weighed_error(self, y, target, _):
+                return self(y, _) - target
 
         case = {"generator": stream(), "levels": Ladder([sigma])}
         if pairs:
