@@ -106,7 +106,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
 
     # What a leaf may replace ------------------------------------------------------------------
 
-    _steps = 2500  # the budget that max_iter="auto" stands for
+    _steps = 2000  # the budget that max_iter="auto" stands for
     _batch = 256
 
     def _noise_levels(self, U: Array, earlier: Levels | None) -> Levels:

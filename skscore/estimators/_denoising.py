@@ -69,8 +69,8 @@ class DenoisingScoreEstimator(ImageEstimator):
         rows. "auto" leaves each row out in turn (in closed form), and is 0 where that shows no
         clear gain.
     max_iter : int or "auto", default="auto"
-        Passes over the training rows; "auto" is as many as make 4,500 steps, at one noise
-        level 2,500, and for images 11,000.
+        Passes over the training rows; "auto" is as many as make 3,600 steps, at one noise
+        level 2,000, and for images 11,000.
     batch_size : int or "auto", default="auto"
         Rows to a step, each with two opposite draws of noise; "auto" is 128, for images 16, or
         all of them where there are fewer.

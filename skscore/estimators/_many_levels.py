@@ -120,7 +120,7 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
 
     @property
     def _steps(self) -> int:  # type: ignore[override]
-        return 4500 if self._many else 2500
+        return 3600 if self._many else super()._steps
 
     def _n_networks(self) -> int:
         return 2 if self.n_members == "auto" else super()._n_networks()

@@ -55,7 +55,7 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
         rows. "auto" leaves each row out in turn (in closed form), and is 0 where that shows no
         clear gain.
     max_iter : int or "auto", default="auto"
-        Passes over the training rows; "auto" is as many as make 2,500 steps.
+        Passes over the training rows; "auto" is as many as make 2,000 steps.
     batch_size : int or "auto", default="auto"
         Rows to a step; "auto" is 256, or all of them where there are fewer.
     curl_penalty : float, default=10.0

@@ -44,7 +44,7 @@ def members_of(seen):
 
 
 DEFAULT = Plan(
-    n_epochs=358,  # 2,500 steps, seven to an epoch of 1,800 rows
+    n_epochs=286,  # 2,000 steps, seven to an epoch of 1,800 rows
     batch_size=256,
     learning_rate=0.006,
     weight_decay=0.01,
@@ -67,12 +67,12 @@ def test_the_default_plan(cls, planned):
     assert len(members_of(seen)) == 2
     assert all(member.activation == "softplus" for member in members_of(seen))
     few = planned(cls(), X[:50])["plan"]
-    assert (few.n_epochs, few.batch_size) == (2500, 45)
+    assert (few.n_epochs, few.batch_size) == (2000, 45)
 
 
 SWITCHES = {
     "max_iter": (3, {"n_epochs": 3}),
-    "batch_size": (100, {"batch_size": 100, "n_epochs": 139}),
+    "batch_size": (100, {"batch_size": 100, "n_epochs": 112}),
     "learning_rate": ("constant", {"adaptive": False}),
     "learning_rate_init": (0.1, {"learning_rate": 0.1}),
     "weight_decay": (0.2, {"weight_decay": 0.2}),
@@ -170,7 +170,7 @@ def test_what_a_constant_rate_and_no_average_do_to_a_fit(cls):
 
 # The noise levels --------------------------------------------------------------------------------
 
-STEPS, AT_LOWEST = 4500, 0.02
+STEPS, AT_LOWEST = 3600, 0.02
 OF_DENOISING = replace(
     DEFAULT,
     n_epochs=-(-STEPS // 14),  # fourteen to an epoch
@@ -250,7 +250,7 @@ def test_one_level_is_denoised_at_that_level(planned):
     assert seen["objective"].func is denoising
     assert seen["objective"].keywords == {"curl_penalty": 10.0, "sigma": 0.3}
     assert seen["plan"].sigma == 0.0  # the objective blurs its rows
-    assert seen["plan"].n_epochs == 179  # 2,500 steps
+    assert seen["plan"].n_epochs == 143  # 2,000 steps
     assert [W.shape[1] for W in members_of(seen)[0].weights] == [96, 96, 96, 10]
     energy = planned(DenoisingScoreEstimator(sigma=0.3, parametrization="energy"))["objective"]
     assert energy.keywords == {"curl_penalty": 0.0, "sigma": 0.3}
@@ -269,7 +269,7 @@ def test_the_judge_has_no_noise_of_its_own(params, planned):
 
 NUMBERS = {  # parameter -> what its entry must say, beside its default
     "hidden_layer_sizes": ["128, 128, 128", "96, 96, 96"],
-    "max_iter": [f"{STEPS:,}", "2,500"],
+    "max_iter": [f"{STEPS:,}", "2,000"],
     "batch_size": ["128"],
     "frequency_spread": [],
 }

@@ -18,7 +18,7 @@ from skscore._model import ScoreModel
 from skscore._products import FINEST, BlurredProducts, Products
 from skscore.datasets import Checkerboard, Gaussian
 from skscore.estimators import _products, _share
-from skscore.estimators._log_splines import POINTS, Grid, LogSplines, Seen
+from skscore.estimators._log_splines import POINTS, Grid, LogSplines, Seen, posterior
 from skscore.estimators._products import (
     WeighedBlurredProducts,
     WeighedProducts,
@@ -294,6 +294,17 @@ def test_expectation_maximisation_climbs():
         climbed.append(penalised(fit))
     assert np.diff(climbed).min() > -1e-9
     assert climbed[-1] > climbed[0] + 0.01
+
+
+@pytest.mark.parametrize("shift", [-1e5, 0.0, 1e5])
+def test_posterior_shares_are_those_of_the_logs_however_large(shift):
+    logs = 30 * rows(50, 4, seed=2) + shift
+    given = logs.copy()
+    shares, total = posterior(logs)
+    expected = logsumexp(logs, axis=1)
+    np.testing.assert_allclose(total, expected, rtol=1e-14)
+    np.testing.assert_allclose(shares, np.exp(logs - expected[:, None]), rtol=1e-9, atol=1e-15)
+    np.testing.assert_array_equal(logs, given)
 
 
 def test_a_component_without_rows_is_an_error():
