@@ -154,7 +154,7 @@ class _Run:
         self.budget = plan.n_epochs * self.n_batches
         self.stale = torch.zeros(k, dtype=torch.int64, device=x.device)  # checks without a gain
         self.drops = torch.zeros_like(self.stale)
-        self.slowed = torch.ones(k, 1, device=x.device)  # of the rate, by the drops
+        self.slowed = torch.ones(k, 1, dtype=torch.float32, device=x.device)  # of the rate
         self.outdone = self.drops > 0  # whether better weights came after the early ones
         self.ask_at = list(RESTRICT_AT) if self._may_be_restricted() else []
         # No cache: inside another context it would hold the weights of the first step.
