@@ -51,7 +51,9 @@ def real(low: float = 0.0, high: float = np.inf, *, closed: bool = False) -> Che
 
     def check(name, value):
         number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-        # Compared as it is: a Python integer may be larger than any float.
+        # Compared as it is: a Python integer may be larger than any float. One of half precision
+        # would take the bounds to its own.
+        value = value.item() if number and isinstance(value, np.floating) else value
         inside = number and (low <= value if closed else low < value) and value < high
         if not inside or not value <= sys.float_info.max:
             side = ">=" if closed else ">"

@@ -62,7 +62,7 @@ def ladder(request):
 
 
 def test_the_methods_give_what_they_do_for_other_rows(fitted):
-    X = images(20, seed=1)
+    X = images(6, seed=1)
     s = fitted.score_samples(X)
     assert s.shape == X.shape
     np.testing.assert_allclose(s[3:5], fitted.score_samples(X[3:5]), rtol=1e-4, atol=1e-4)
@@ -98,7 +98,7 @@ def test_known_pixels_come_back_and_others_are_drawn(ladder):
 
 def test_codes_go_there_and_back():
     est = small(max_iter=20).fit(images())
-    X = images(10, seed=4)
+    X = images(4, seed=4)
     Z = est.transform(X)
     np.testing.assert_allclose(est.inverse_transform(Z), X, atol=1e-3 * X.std())
     assert np.abs(Z - est.transform(X[::-1])).max() > 0.1
@@ -106,7 +106,7 @@ def test_codes_go_there_and_back():
 
 def test_estimates_of_the_trace_are_about_the_exact_one():
     """Within five standard errors of the probes, which are fewer than the pixels."""
-    est, X = small(max_iter=20).fit(images()), images(5, seed=5)
+    est, X = small(max_iter=20).fit(images()), images(2, seed=5)
     exact = est.log_density(X, trace="exact")
     value, error = est.log_density(
         X, trace="hutchinson", n_probes=8, random_state=0, return_std=True

@@ -16,6 +16,7 @@ from skscore import (
     ScoreMatchingEstimator,
     SlicedScoreEstimator,
 )
+from skscore._validation import real
 from skscore.exceptions import DivergenceError
 from skscore.networks import MLP
 
@@ -223,6 +224,15 @@ def test_an_unusual_value_works_and_is_left_as_it_was(make_net, X, case):
     assert np.isfinite(fitted.score_samples(X)).all()
     assert np.isfinite(fitted.sample(3, random_state=0)).all()
     assert all(value is before[name] for name, value in fitted.get_params().items())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_number_of_half_precision_is_checked_in_silence():
+    """Compared with a number of more digits it would take it to its own range, and say so."""
+    check = real(high=1e30)
+    check("sigma", np.float16(0.5))
+    with pytest.raises(ValueError, match="sigma=-1.0"):
+        check("sigma", np.float16(-1))
 
 
 @pytest.mark.parametrize(
