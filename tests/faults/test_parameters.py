@@ -231,7 +231,7 @@ def test_a_number_of_half_precision_is_checked_in_silence():
     """Compared with a number of more digits it would take it to its own range, and say so."""
     check = real(high=1e30)
     check("sigma", np.float16(0.5))
-    with pytest.raises(ValueError, match="sigma=-1.0"):
+    with pytest.raises(ValueError, match=r"sigma=-1\.0"):
         check("sigma", np.float16(-1))
 
 
