@@ -147,6 +147,10 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         """Return what the held-out rows are judged by."""
         return held_out_objective
 
+    def _weighing_judge(self, levels: Levels) -> Callable[..., Tensor]:
+        """Return what a mixture is weighed by."""
+        return self._judge(levels)
+
     def _outputs(self, levels: Levels) -> Callable[..., Tensor]:
         """Return what tells the values of the networks at rows."""
         return _residual
@@ -259,7 +263,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         x = _torch.to_tensor(held_out, device, torch.float32)
         noise = torch.randn(x.shape, generator=_torch.generator(seed, device), device=device)
         sigma = levels.sigma if isinstance(levels, OneLevel) else None
-        judge, judged = self._judge(levels), x + self._blur() * noise
+        judge, judged = self._weighing_judge(levels), x + self._blur() * noise
         return weigh(
             model,
             lambda own: judge(own, judged),
