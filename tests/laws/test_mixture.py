@@ -27,7 +27,7 @@ from skscore._linear import eigen
 from skscore._mixture import Average, Mixture, OverGaussian
 from skscore._model import ScoreModel
 from skscore.datasets import Gaussian, GaussianMixture, Ring, TwistedGaussian
-from skscore.estimators import _mixture, _share
+from skscore.estimators import _many_levels, _mixture, _share
 from skscore.estimators._mixture import FoundMixture, _counted, likely_mixture
 from skscore.estimators._share import best_share
 from skscore.networks import MLP, Conjugate, NoiseConditionalMLP
@@ -401,6 +401,27 @@ def test_a_mixture_is_weighed_on_rows_it_has_not_seen(n_members, monkeypatch):
         both = np.concatenate([fitted, seen["of"].of(held_out.astype(np.float64))])
         assert len(fitted) == 900
         assert len(np.unique(both.round(5), axis=0)) == 1000  # together they are all the rows
+
+
+def test_at_many_levels_a_mixture_is_weighed_on_more_noise_than_the_network_is_judged_on(
+    monkeypatch,
+):
+    """The noise, and not the rows, is most of the error of a share."""
+    evaluated = []
+
+    def weigh(model, judge, U, train, x_held_out, **params):
+        class Zero:
+            def weighed_error(self, y, target, sigma):
+                evaluated.append(y[..., 0])
+                return torch.zeros_like(y)
+
+        assert judge(Zero()).shape == x_held_out.shape[:-1]
+
+    monkeypatch.setattr("skscore.estimators._base.weigh", weigh)
+    DenoisingScoreEstimator(**QUICK).fit(ROWS)
+    seen = torch.cat(evaluated, dim=-1)
+    assert seen.shape[-1] >= 2 * _many_levels.WEIGHED >= 16 * _many_levels.JUDGED
+    assert len(seen[0].unique()) > 0.99 * seen.shape[-1]  # noise of its own each time
 
 
 @pytest.mark.parametrize(
