@@ -33,7 +33,7 @@ LEAST, COARSEST = 0.01, 0.1  # sigma_min="auto" is between, in deviations of the
 LOOK_AT = 2_000  # rows at most, for the largest distance
 AT_LOWEST = 0.02  # share of the training rows at the lowest level of a range
 JUDGED = 4_000  # held-out rows that the loss is judged on, each as often as it takes
-WEIGHED = 32_000  # the same where a mixture is weighed, once: the noise is most of its error
+WEIGHED = 32  # times that each is taken where a mixture is weighed: noise is most of its error
 CHUNK = 1_000  # of them at once, which fit into a cache
 GUIDANCE = 1.5  # of samples, where there is a guide: doc/guide/images.md has the choice
 APART = 1 + 1e-6  # the least ratio of two levels
@@ -196,7 +196,12 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
     def _weighing_judge(self, levels: Levels) -> Callable[..., Tensor]:
         if isinstance(levels, OneLevel):
             return super()._weighing_judge(levels)
-        return partial(_by_rows, self._loss(levels), WEIGHED, self._chunk)
+        loss = self._loss(levels)
+
+        def judge(model, x: Tensor) -> Tensor:
+            return _by_rows(loss, max(self._judged, WEIGHED * x.shape[-2]), self._chunk, model, x)
+
+        return judge
 
     def _held_out_loss(self, levels: Levels) -> Callable[..., Tensor]:
         return partial(_by_rows, self._loss(levels), self._judged, self._chunk)
