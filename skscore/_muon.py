@@ -60,7 +60,7 @@ class Muon(AdamW):
         self._convolutions = []
         others: list[list[slice]] = [[] for _ in self.weights]
         start = 0
-        for p in (p for p in module.parameters() if p.requires_grad):
+        for p in self.parameters:
             span, member = slice(start, start + p.numel()), start // self.weights.shape[1]
             if p.dim() == 4:
                 self._convolutions.append((span, member, len(p)))

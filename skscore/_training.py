@@ -154,7 +154,6 @@ class _Run:
         self.budget = plan.n_epochs * self.n_batches
         self.stale = torch.zeros(k, dtype=torch.int64, device=x.device)  # checks without a gain
         self.drops = torch.zeros_like(self.stale)
-        self.slowed = torch.ones(k, 1, dtype=torch.float32, device=x.device)  # of the rate
         self.outdone = self.drops > 0  # whether better weights came after the early ones
         self.ask_at = list(RESTRICT_AT) if self._may_be_restricted() else []
         # No cache: inside another context it would hold the weights of the first step.
@@ -239,7 +238,9 @@ class _Run:
     def _rate(self, step: int) -> Tensor:
         left = (1 - step / self.budget) / (1 - DECAY_FROM) if self.plan.adaptive else 1.0
         warm = (step + 1) / min(WARM_UP, self.budget)
-        return self.plan.learning_rate * min(1.0, left, warm) * self.slowed
+        rate = self.plan.learning_rate * min(1.0, left, warm)
+        drops = self.drops[:, None].to(torch.float32)
+        return rate * DROP**drops * (drops <= N_DROPS)  # a member that is done stays as it is
 
     def _check(self) -> None:
         """Judge the averaged weights on the held-out rows; keep them, or count against the rate."""
@@ -267,8 +268,6 @@ class _Run:
         """Slow some members down, from their best weights; at a constant rate they are done."""
         self.stale[members] = 0
         self.drops[members] += 1 if self.plan.adaptive else N_DROPS + 1
-        drops = self.drops[:, None].to(torch.float32)
-        self.slowed = DROP**drops * (drops <= N_DROPS)  # a member that is done stays as it is
         self.optimiser.weights[members] = self.best[members]
         self.average[members] = self.best[members]
         self.optimiser.forget(members)

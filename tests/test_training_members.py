@@ -287,8 +287,7 @@ def test_a_member_that_is_done_stays_as_it_is(adaptive):
         model, hills(K, 80), None, exact, _training.held_out_objective, plan, stream(), History()
     )
     run._epoch(0)
-    run.drops[1] = _training.N_DROPS
-    run._drop(torch.tensor([False, True, False]))
+    run.drops[1] = _training.N_DROPS + 1
     before = run.optimiser.weights.clone()
     run._epoch(1)
     moved = (run.optimiser.weights != before).any(dim=1)

@@ -81,8 +81,8 @@ def denoising(
     [-2.625]
     """
     z = _standard(x, generator) if noise is None else noise
-    noise = sigma * z
-    y = _pairs(x + noise, x - noise)
+    offset = sigma * z
+    y = _pairs(x + offset, x - offset)
     s = score(y)
     inner = (s * _pairs(z, -z)).sum(dim=-1)
     value = _mean_of_pairs(0.5 * (s * s).sum(dim=-1) + inner / sigma)
@@ -140,8 +140,8 @@ def noise_conditional(
     sigma = levels.draw(x[..., ::shared, :], generator)
     own = sigma.repeat_interleave(shared, dim=-2)
     z = _standard(x, generator) if noise is None else noise
-    noise, slope = own * z, z / own
-    y, target = _pairs(x + noise, x - noise), _pairs(-slope, slope)
+    offset, slope = own * z, z / own
+    y, target = _pairs(x + offset, x - offset), _pairs(-slope, slope)
     weighed = getattr(score, "weighed_error", None)
     if weighed is None:
         both = own.repeat_interleave(2, dim=-2)

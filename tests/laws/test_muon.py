@@ -68,6 +68,7 @@ def test_convolutions_move_along_the_momentum_and_the_rest_as_adamw_moves_it():
         muon.step(ours.loss(step), RATE)
         momentum.lerp_(muon.gradient[0, 3:75].view(4, 18), 0.1)
         adamw.step(twin.loss(step), RATE)
+        # To rounding: where a part begins decides which of its ends are not taken in whole vectors.
         torch.testing.assert_close(ours.before, twin.before, rtol=1e-14, atol=1e-15)
         torch.testing.assert_close(ours.matrix, twin.matrix, rtol=1e-14, atol=1e-15)
         moved = (ours.kernel.view(4, 18) - kernel * (1 - 0.3 * RATE)) / RATE
