@@ -32,6 +32,7 @@ Weighed = WeighedMixture | WeighedProducts | WeighedBlurredProducts
 Found = FoundMixture | FoundProducts
 
 MOST_ROWS, MOST_FEATURES = 10_000, 64
+FEWEST_HELD_OUT = 20  # rows, all members' together: of fewer a share's standard error says nothing
 ROUNDING = 1e-9
 SHARE_ERRORS = 1.5  # standard errors within which a share is none, or all
 
@@ -77,7 +78,8 @@ def weigh(
 ) -> Weighed | None:
     """Return a mixture of rows with the share that held-out rows ask for; None where it has none.
 
-    It is the likelier one, on held-out rows, of those that are found.
+    It is the likelier one, on held-out rows, of those that are found. Of fewer than twenty held-out
+    rows nothing is asked.
 
     Parameters
     ----------
@@ -99,7 +101,8 @@ def weigh(
     seed : int
         Of the mixture's start.
     """
-    if not 1 <= U.shape[1] <= MOST_FEATURES:
+    few = math.prod(x_held_out.shape[:-1]) < FEWEST_HELD_OUT
+    if few or not 1 <= U.shape[1] <= MOST_FEATURES:
         return None
     # Two threads on such small products are many times slower where the other core is busy. Their
     # number and the warning filters belong to the process: fits that overlap take turns.

@@ -110,7 +110,8 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
         column of each; the other is of products of one-dimensional densities, for columns that are
         independent within groups (one group beyond five features; not of rows without a density; at
         many noise levels not with correlated columns and `standardize="full"`). Needs
-        `early_stopping`; up to 64 features, of at most 10,000 rows.
+        `early_stopping` and twenty held-out rows, all members together; up to 64 features, of at
+        most 10,000 rows.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and coordinates of the last fit.
     keep_rows : bool, default=True

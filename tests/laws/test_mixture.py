@@ -433,6 +433,14 @@ def test_no_mixture_is_fitted_where_none_is_asked_for(params, monkeypatch):
     assert SlicedScoreEstimator(**QUICK, **params).fit(ROWS).mixture_share_ == 0.0
 
 
+@pytest.mark.parametrize(("n_rows", "weighed"), [(190, 0), (200, 1)])
+def test_a_mixture_is_weighed_on_twenty_rows_at_least(n_rows, weighed, monkeypatch):
+    tried = []
+    monkeypatch.setattr(_share, "_candidates", lambda *args: tried.append(args) or iter(()))
+    SlicedScoreEstimator(**QUICK, n_members=1).fit(ROWS[:n_rows])
+    assert len(tried) == weighed
+
+
 def test_more_columns_than_a_mixture_is_fitted_to():
     X = np.random.default_rng(0).standard_normal((700, 65)) + 4 * np.arange(700)[:, None] % 8
     est = SlicedScoreEstimator(**QUICK, hidden_layer_sizes=(4,)).fit(X)
