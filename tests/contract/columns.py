@@ -10,7 +10,7 @@ SHAPE = (1, 4, 6)
 SIZE = math.prod(SHAPE)
 
 
-def images(n=200, seed=0):
+def images(n=100, seed=0):
     """Return images of a bright column on a dark ground."""
     rng = np.random.default_rng(seed)
     X = np.zeros((n, *SHAPE))

@@ -73,7 +73,7 @@ def test_images_are_led_by_default_and_given_values_are_not(fitted):
 
 def test_the_guide_has_learnt_less():
     """At a middle level its denoised images are further from the clean ones."""
-    est, X = small(max_iter=20).fit(images()), images(50, seed=1)
+    est, X = small(max_iter=20).fit(images(200)), images(50, seed=1)
     early = copy.deepcopy(est)
     early._model = early._guide
     sigma = 0.3 * X.std()
@@ -124,7 +124,12 @@ def test_a_warm_start_keeps_the_first_guide():
 
 
 NO_GUIDE = {
-    "tables": {"network": None, "image_shape": None, "hidden_layer_sizes": (8,)},
+    "tables": {
+        "network": None,
+        "image_shape": None,
+        "hidden_layer_sizes": (8,),
+        "mixture": False,
+    },
     "training that did not help": {"learning_rate_init": 1e-12},
 }
 

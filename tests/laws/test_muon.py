@@ -90,6 +90,20 @@ def test_each_member_moves_at_its_own_rate():
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("scales", [(1e4, 1e6, 1e5), (1e6, 1e3, 1e3)])
+def test_how_much_too_long_a_gradient_is_does_not_matter(scales):
+    """Clipped, each has the same length, and the same part in the momentum."""
+
+    def moved(scales):
+        module = Mixed()
+        optimiser = Muon(module, weight_decay=0.0, max_norm=1e-3)
+        for step, scale in enumerate(scales):
+            optimiser.step(scale * module.loss(step), RATE)
+        return optimiser.weights
+
+    torch.testing.assert_close(moved(scales), moved((1.0, 1.0, 1.0)), rtol=1e-6, atol=1e-9)
+
+
 def test_which_modules_have_convolutions():
     image = {"image_shape": (1, 4, 4), "widths": (4,)}
     assert has_convolutions(UNet(16, 16, generator=stream(), **image))
