@@ -7,6 +7,8 @@ a restart and the gradient's norm one operation each. The step itself is torch's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -43,8 +45,10 @@ class AdamW:
         self.weights = flat.view(n_members, -1)  # a member to a row
         self.gradient = torch.zeros_like(self.weights)
         start = 0
+        self._starts: dict[int, int] = {}
         for p in self.parameters:
             p.data = flat[start : start + p.numel()].view_as(p)
+            self._starts[id(p)] = start
             start += p.numel()
         self.weight_decay, self.betas, self.max_norm = weight_decay, betas, max_norm
         self.n_steps = torch.zeros_like(self.weights[:, :1])
@@ -63,11 +67,34 @@ class AdamW:
         for moment in (self.n_steps, self._first, self._second):
             moment[members] = 0.0
 
+    def stacked(self, parameter: nn.Parameter) -> tuple[Tensor, Tensor]:
+        """Return a parameter of the first member, and its gradient, with those of all others.
+
+        They are views, (n_members, ...).
+        """
+        start = self._starts[id(parameter)]
+        span = slice(start, start + parameter.numel())
+        shape = len(self.weights), *parameter.shape
+        return self.weights[:, span].view(shape), self.gradient[:, span].view(shape)
+
     @torch.no_grad()
+    def differentiate(
+        self, outputs: Tensor | Sequence[Tensor], along: Sequence[Tensor] | None = None
+    ) -> None:
+        """Set the gradient to that of a loss, or of outputs whose own gradients are known."""
+        parts = torch.autograd.grad(
+            outputs, self.parameters, grad_outputs=along, materialize_grads=True
+        )
+        torch.cat([part.reshape(-1) for part in parts], out=self.gradient.view(-1))
+
     def step(self, loss: Tensor, rate: Tensor) -> None:
         """Move the weights down the gradient of `loss`, each member at its own rate (k, 1)."""
-        parts = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        torch.cat([part.reshape(-1) for part in parts], out=self.gradient.view(-1))
+        self.differentiate(loss)
+        self.move(rate)
+
+    @torch.no_grad()
+    def move(self, rate: Tensor) -> None:
+        """Move the weights down the gradient that is set."""
         norm = torch.linalg.vector_norm(self.gradient, dim=1)
         excess = (norm / self.max_norm).clamp_(min=1.0).to(torch.float32)
         self.n_steps += 1

@@ -20,15 +20,17 @@ from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
 from skscore._adamw import AdamW
-from skscore._autodiff import ScoreFn
+from skscore._autodiff import ScoreFn, floats_per_row
 from skscore._muon import Muon, has_convolutions
 from skscore._subspace import can_be_restricted, gain_is_noise, in_fewer_directions, widened
 from skscore.exceptions import DivergenceError
 from skscore.objectives import exact
 
 Objective = Callable[..., Tensor]
+ByHand = Callable[[Tensor, torch.Generator], Tensor]
 
 N_CHECKS = 60  # of the held-out objective, or more, where there are as many epochs
+AT_ONCE = 2**23  # numbers that a check holds: more of them leave the cache
 MOST_STEPS = 100  # between two checks, however large the budget
 N_DROPS = 3  # times that the rate falls before training stops
 DROP = 0.3  # what the rate is multiplied by
@@ -73,8 +75,9 @@ class History:
 
 @torch.no_grad()
 def held_out_objective(score: ScoreFn, x: Tensor) -> Tensor:
-    """Return the exact objective of each row, a thousand rows at a time."""
-    parts = [exact(score, rows) for rows in x.split(1000, dim=-2)]
+    """Return the exact objective of each row, a thousand rows at a time or fewer."""
+    at_once = max(1, min(1000, AT_ONCE // floats_per_row(score, x.shape[-1])))
+    parts = [exact(score, rows) for rows in x.split(at_once, dim=-2)]
     return torch.cat(parts, dim=-1).to(torch.float64)
 
 
@@ -96,6 +99,7 @@ def fit_score(
     history: History,
     judge: Callable[[nn.Module, Tensor], Tensor] = held_out_objective,
     outputs: Callable[[nn.Module, Tensor], Tensor] | None = None,
+    by_hand: Callable[[nn.Module, AdamW], ByHand | None] | None = None,
     on_epoch: Callable[[int, History], bool] | None = None,
 ) -> None:
     """Train `model` in place; it ends with its best weights, also when interrupted.
@@ -119,6 +123,9 @@ def fit_score(
     outputs : callable, optional
         ``outputs(model, x) -> (..., n, d)``, what the network returns at rows; None for no
         `subspace_test`.
+    by_hand : callable, optional
+        ``by_hand(model, optimiser)``, what writes the gradient of the objective to the optimiser,
+        and returns the loss, faster than autograd; None for a model that it is not known for.
     on_epoch : callable, optional
         Called after each epoch with its number and the history; true means stop.
 
@@ -127,7 +134,7 @@ def fit_score(
     DivergenceError
         When the loss is no longer finite.
     """
-    run = _Run(model, x, x_held_out, objective, judge, plan, generator, history, outputs)
+    run = _Run(model, x, x_held_out, objective, judge, plan, generator, history, outputs, by_hand)
     run.go(on_epoch)
 
 
@@ -135,7 +142,17 @@ class _Run:
     """The state of one training: weights, their average, the best so far, and the rates."""
 
     def __init__(
-        self, model, x, x_held_out, objective, judge, plan: Plan, generator, history, outputs=None
+        self,
+        model,
+        x,
+        x_held_out,
+        objective,
+        judge,
+        plan: Plan,
+        generator,
+        history,
+        outputs=None,
+        by_hand=None,
     ):
         self.objective, self.judge, self.plan, self.generator = objective, judge, plan, generator
         self.model, self.x, self.outputs = model, x, outputs
@@ -144,6 +161,7 @@ class _Run:
         k = x.shape[0] if x.dim() == 3 else 1
         rule = Muon if has_convolutions(model) else AdamW
         self.optimiser = rule(model, weight_decay=plan.weight_decay, n_members=k)
+        self.known, self.by_hand = by_hand, by_hand and by_hand(model, self.optimiser)
         self.whole = model, self.optimiser  # before any restriction
         self.average = self.optimiser.weights.clone()
         self.best = self.average.clone()
@@ -212,16 +230,15 @@ class _Run:
         for batch in range(self.n_batches):
             step = epoch * self.n_batches + batch
             rows = self._blurred(shuffled[..., batch * size : (batch + 1) * size, :])
-            with torch.enable_grad(), self._precision:
-                loss = self.objective(self.model, rows, generator=self.generator).mean(dim=-1).sum()
-            self.optimiser.step(loss, self._rate(step))
+            loss = self._differentiate(rows)
+            self.optimiser.move(self._rate(step))
             # A short memory at first: the average must not hold the start of a short training.
             weight = max(1 / (1 + step / 10), 1 / AVERAGE_SPAN) if self.plan.average else 1.0
             self.average.lerp_(self.optimiser.weights, weight)
             if step + 1 == math.ceil(EARLY * self.budget):
                 self.history.early = self.average.clone()
                 self.outdone.fill_(False)
-            losses.append(loss.detach() / len(self.drops))
+            losses.append(loss / len(self.drops))
         values = torch.stack(losses)
         lost = ~torch.isfinite(values)
         lost[-1] |= ~(self.optimiser.weights.abs().max() < LARGEST_WEIGHT)  # also true for NaN
@@ -234,6 +251,15 @@ class _Run:
             )
         self.history.loss.append(float(values.mean()))
         self.history.n_epochs += 1
+
+    def _differentiate(self, rows: Tensor) -> Tensor:
+        """Return the loss, the sum of those of the members; the optimiser has its gradient."""
+        if self.by_hand is not None:
+            return self.by_hand(rows, self.generator)
+        with torch.enable_grad(), self._precision:
+            loss = self.objective(self.model, rows, generator=self.generator).mean(dim=-1).sum()
+        self.optimiser.differentiate(loss)
+        return loss.detach()
 
     def _rate(self, step: int) -> Tensor:
         left = (1 - step / self.budget) / (1 - DECAY_FROM) if self.plan.adaptive else 1.0
@@ -300,6 +326,7 @@ class _Run:
         self.ask_at = []
         # All at once, for an interrupt.
         self.model, self.optimiser, self.average, self.best = model, optimiser, average, best
+        self.by_hand = self.known and self.known(model, optimiser)
         self.rows_at_best, self.history.n_directions = rows.view(k, -1), n_directions
 
     def _keep_only_a_gain(self) -> None:

@@ -62,8 +62,8 @@ def watch(monkeypatch):
     rates, path = [], []
 
     class Watched(AdamW):
-        def step(self, loss, rate):
-            super().step(loss, rate)
+        def move(self, rate):
+            super().move(rate)
             rates.append(rate.flatten().tolist())
             path.append(self.weights.clone())
 

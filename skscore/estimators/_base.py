@@ -23,7 +23,7 @@ from skscore._base import KEPT_ROWS, Array, Spread
 from skscore._callbacks import CallbackSupportMixin, epochs_of, print_epoch
 from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
-from skscore._training import History, Plan, fit_score, held_out_objective, with_weights
+from skscore._training import ByHand, History, Plan, fit_score, held_out_objective, with_weights
 from skscore._validation import (
     Check,
     auto_or,
@@ -139,9 +139,15 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
 
     def _loss(self, levels: Levels) -> Callable[..., Tensor]:
         """Return the per-row training loss."""
+        return partial(self._objective(), curl_penalty=self._penalty())
+
+    def _penalty(self) -> float:
         # The curl of a gradient is zero: nothing to penalise.
-        penalty = 0.0 if self.parametrization == "energy" else float(self.curl_penalty)
-        return partial(self._objective(), curl_penalty=penalty)
+        return 0.0 if self.parametrization == "energy" else float(self.curl_penalty)
+
+    def _by_hand(self) -> Callable[..., ByHand | None] | None:
+        """Return what knows the gradient of the training loss without autograd."""
+        return None
 
     def _judge(self, levels: Levels) -> Callable[..., Tensor]:
         """Return what the held-out rows are judged by."""
@@ -360,6 +366,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                     history=history,
                     judge=self._judge(levels),
                     outputs=None if self.network is not None else self._outputs(levels),
+                    by_hand=self._by_hand(),
                     on_epoch=on_epoch,
                 )
             except (KeyboardInterrupt, DivergenceError) as failure:

@@ -27,8 +27,8 @@ class Activation(ABC):
 
     @staticmethod
     @abstractmethod
-    def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f, f' and ``f'' / f'``; f' is nowhere zero, if need be by the least number."""
+    def curve_(u: Tensor, slope: Tensor, ratio: Tensor) -> None:
+        """Write f over u, and f' and ``f'' / f'``; f' is nowhere zero, maybe the least number."""
 
     @classmethod
     def pulled(cls, g: Tensor, u: Tensor) -> Tensor:
@@ -53,12 +53,12 @@ class Silu(Activation):
         return f, g * (1 + u - f)
 
     @staticmethod
-    def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f, f' and, over f', ``f'' = g (1 - g) + (1 - g) f' - f g (1 - g)``."""
+    def curve_(u: Tensor, slope: Tensor, ratio: Tensor) -> None:
+        """Write f, f' and, over f', ``f'' = g (1 - g) + (1 - g) f' - f g (1 - g)``."""
         g = torch.sigmoid(u)
-        f = u * g
-        slope = _not_zero(torch.addcmul(g, f, 1 - g))
-        return f, slope, (1 - g) * (g + slope - f * g) / slope
+        f = u.mul_(g)
+        slope.copy_(_not_zero(torch.addcmul(g, f, 1 - g)))
+        torch.div((1 - g) * (g + slope - f * g), slope, out=ratio)
 
     @classmethod
     def pulled(cls, g: Tensor, u: Tensor) -> Tensor:
@@ -77,11 +77,12 @@ class Softplus(Activation):
         return F.softplus(u), torch.sigmoid(u)
 
     @staticmethod
-    def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f, f' and ``f'' / f' = 1 - g``; here ``f = u - log g``, three times as fast."""
-        u = u.clamp_min(math.log(torch.finfo(u.dtype).eps))  # denormal numbers are slow
-        g = torch.sigmoid(u)
-        return u - torch.log(g), g, 1 - g
+    def curve_(u: Tensor, slope: Tensor, ratio: Tensor) -> None:
+        """Write f, f' and ``f'' / f' = 1 - g``; here ``f = u - log g``, three times as fast."""
+        u.clamp_min_(math.log(torch.finfo(u.dtype).eps))  # denormal numbers are slow
+        torch.sigmoid(u, out=slope)
+        u.sub_(torch.log(slope, out=ratio))
+        torch.sub(slope.new_ones(()), slope, out=ratio)
 
 
 class Tanh(Activation):
@@ -96,10 +97,10 @@ class Tanh(Activation):
         return f, 1 - f * f
 
     @staticmethod
-    def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f, f' and ``f'' / f' = -2 f``."""
-        f, slope = Tanh.slope(u)
-        return f, _not_zero(slope), -2 * f
+    def curve_(u: Tensor, slope: Tensor, ratio: Tensor) -> None:
+        """Write f, f' and ``f'' / f' = -2 f``."""
+        slope.copy_(_not_zero(1 - u.tanh_() ** 2))
+        torch.mul(u, -2, out=ratio)
 
 
 class Gelu(Activation):
@@ -119,11 +120,12 @@ class Gelu(Activation):
         return u * Phi, Phi + u * phi
 
     @staticmethod
-    def curve(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return f, f' and, over f', ``f'' = (2 - u^2) phi``."""
+    def curve_(u: Tensor, slope: Tensor, ratio: Tensor) -> None:
+        """Write f, f' and, over f', ``f'' = (2 - u^2) phi``."""
         Phi, phi = Gelu._normal(u)
-        slope = _not_zero(Phi + u * phi)
-        return u * Phi, slope, (2 - u * u) * phi / slope
+        slope.copy_(_not_zero(Phi + u * phi))
+        torch.div((2 - u * u) * phi, slope, out=ratio)
+        u.mul_(Phi)
 
 
 ACTIVATIONS: dict[str, type[Activation]] = {

@@ -6,7 +6,7 @@ each member's own: nothing is averaged, so that one pass trains all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,9 @@ class Ensemble(nn.Module):
 
     def __len__(self) -> int:
         return len(self.stack.members)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self.stack.members)
 
     @property
     def shares_conditions(self) -> bool:

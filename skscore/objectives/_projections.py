@@ -7,14 +7,20 @@ import math
 import torch
 from torch import Tensor
 
+BITS = 30
+
 
 def _gaussian(shape, generator: torch.Generator | None, like: Tensor) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 def _rademacher(shape, generator: torch.Generator | None, like: Tensor) -> Tensor:
-    bits = torch.randint(2, shape, generator=generator, dtype=like.dtype, device=like.device)
-    return bits.mul_(2).sub_(1)
+    # Drawing a number is most of the cost, and each has bits for many signs.
+    size = math.prod(shape)
+    words, kind, device = (-(-size // BITS), 1), torch.int32, like.device
+    drawn = torch.randint(2**BITS, words, generator=generator, dtype=kind, device=device)
+    bits = (drawn >> torch.arange(BITS, dtype=kind, device=device)) & 1
+    return bits.flatten()[:size].view(shape).to(like.dtype).mul_(2).sub_(1)
 
 
 def _sphere(shape, generator: torch.Generator | None, like: Tensor) -> Tensor:

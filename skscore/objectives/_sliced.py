@@ -17,7 +17,7 @@ from skscore.objectives._projections import PROJECTIONS
 SMALL = 3  # features up to which all unit vectors are taken: exact, at about the cost of one slice
 
 
-def _directions(
+def draw_directions(
     x: Tensor, n_projections: int | str, projection: str, generator, reduced: bool
 ) -> tuple[Tensor, bool]:
     """Return directions, and whether they are an orthogonal basis: then the mean is the trace."""
@@ -79,7 +79,7 @@ def sliced(
     """
     v, basis = directions, False
     if v is None:
-        v, basis = _directions(x, n_projections, projection, generator, variance_reduction)
+        v, basis = draw_directions(x, n_projections, projection, generator, variance_reduction)
     penalty: Tensor | float = 0.0
     if not curl_penalty:
         s, jv = value_and_jvp(score, x, v)
