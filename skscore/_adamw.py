@@ -7,8 +7,6 @@ a restart and the gradient's norm one operation each. The step itself is torch's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -78,13 +76,9 @@ class AdamW:
         return self.weights[:, span].view(shape), self.gradient[:, span].view(shape)
 
     @torch.no_grad()
-    def differentiate(
-        self, outputs: Tensor | Sequence[Tensor], along: Sequence[Tensor] | None = None
-    ) -> None:
-        """Set the gradient to that of a loss, or of outputs whose own gradients are known."""
-        parts = torch.autograd.grad(
-            outputs, self.parameters, grad_outputs=along, materialize_grads=True
-        )
+    def differentiate(self, loss: Tensor) -> None:
+        """Set the gradient to that of `loss`."""
+        parts = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
         torch.cat([part.reshape(-1) for part in parts], out=self.gradient.view(-1))
 
     def step(self, loss: Tensor, rate: Tensor) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from skscore.estimators._base import NetworkScoreEstimator
+from skscore.estimators._sliced_step import exact_step
 from skscore.objectives import SMALL, exact
 
 
@@ -240,3 +243,6 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
 
     def _objective(self):
         return exact
+
+    def _by_hand(self):
+        return partial(exact_step, curl_penalty=self._penalty())

@@ -20,7 +20,7 @@ from skscore.networks._dual import DualPass
 from skscore.networks._mlp import LayeredNetwork
 from skscore.networks._restricted import Restricted
 from skscore.objectives._curl import SHARE
-from skscore.objectives._sliced import draw_directions
+from skscore.objectives._sliced import SMALL, draw_directions
 
 
 class SlicedStep:
@@ -161,9 +161,11 @@ class SlicedStepOfRestricted(SlicedStep):
         self.into = [torch.empty_like(W) for W in self.weights]
         self.shifts_into = [torch.empty_like(b) for b in self.shifts]
         loss = super().__call__(x, generator)
-        along = zip(self.into, self.shifts_into, strict=True)
-        parts = [[t for pair in each for t in pair] for each in (layers, along)]
-        self.optimiser.differentiate(*parts)
+        with torch.enable_grad():
+            # The sum, and not grad_outputs: that imports sympy, which changes warning filters.
+            along = zip(layers, self.into, self.shifts_into, strict=True)
+            inner = sum((W * g).sum() + (b * g_b).sum() for (W, b), g, g_b in along)
+        self.optimiser.differentiate(inner)  # type: ignore[arg-type]
         return loss
 
 
@@ -194,3 +196,19 @@ def sliced_step(model: ScoreModel, optimiser: AdamW, **options) -> SlicedStep | 
     if kind is Restricted:
         return SlicedStepOfRestricted(own, optimiser, model.precision, **options)
     return None
+
+
+def exact_step(model: ScoreModel, optimiser: AdamW, *, curl_penalty: float) -> SlicedStep | None:
+    """Return the step of `exact` where it is `sliced` along all unit vectors; otherwise None.
+
+    Parameters
+    ----------
+    model, optimiser
+        As in `sliced_step`.
+    curl_penalty : float
+        As in `exact`.
+    """
+    few = model.precision.dim() == 2 and len(model.precision) <= SMALL
+    if not (few and curl_penalty):
+        return None
+    return sliced_step(model, optimiser, n_projections="auto", curl_penalty=curl_penalty)

@@ -25,11 +25,9 @@ def planned(monkeypatch):
     def plan(estimator, rows=X):
         seen = {}
 
-        def fit_score(
-            model, x, x_held_out, objective, plan, *, generator, history, judge, outputs, on_epoch
-        ):
+        def fit_score(model, x, x_held_out, objective, plan, **others):
             seen.update(model=model, x=x, held_out=x_held_out, objective=objective, plan=plan)
-            seen.update(judge=judge, outputs=outputs)
+            seen.update(others)
 
         monkeypatch.setattr(_base, "fit_score", fit_score)
         estimator.fit(rows)
@@ -97,18 +95,19 @@ def test_each_switch_changes_its_own_part_of_the_plan(cls, name, planned):
 @BOTH
 def test_the_objective_and_its_penalty(cls, planned):
     for params, penalty in (({}, 10.0), ({"curl_penalty": 3}, 3.0), ({"curl_penalty": 0}, 0.0)):
-        objective = planned(cls(**params))["objective"]
+        seen = planned(cls(**params))
+        objective = seen["objective"]
         assert objective.keywords["curl_penalty"] == penalty
         assert objective.func is (exact if cls is ScoreMatchingEstimator else sliced)
+        assert seen["by_hand"].keywords == objective.keywords
     energy = planned(cls(parametrization="energy", curl_penalty=3.0))["objective"]
     assert energy.keywords["curl_penalty"] == 0.0  # it has no curl
 
 
 def test_the_directions_reach_the_objective(planned):
     params = {"n_projections": 3, "projection": "sphere", "variance_reduction": False}
-    assert planned(SlicedScoreEstimator(**params))["objective"].keywords == params | {
-        "curl_penalty": 10.0
-    }
+    seen = planned(SlicedScoreEstimator(**params))
+    assert seen["by_hand"].keywords == seen["objective"].keywords == params | {"curl_penalty": 10.0}
     assert planned(SlicedScoreEstimator())["objective"].keywords["n_projections"] == "auto"
 
 

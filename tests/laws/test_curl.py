@@ -17,7 +17,7 @@ from skscore._autodiff import value_and_products
 from skscore._model import GradientField, ScoreModel
 from skscore.datasets import GaussianMixture
 from skscore.networks import ACTIVATIONS, MLP
-from skscore.objectives import curl, denoising, exact, sliced
+from skscore.objectives import PROJECTIONS, curl, denoising, exact, sliced
 from skscore.objectives._curl import first_rows, on_all
 
 DEPTHS = [(), (7,), (7, 5), (6, 7, 5), (5, 6, 7, 5)]
@@ -125,7 +125,7 @@ def test_the_curl_of_a_linear_field_by_hand():
     scale = (v[0] @ B.T).square().sum(dim=1).mean() / 4 + 1
     by_hand = (v[0] @ (B - B.T).T).square().sum(dim=1) / scale.sqrt()
     torch.testing.assert_close(value, by_hand, **TIGHT)
-    signs = torch.randint(2, (1, 7, 4), generator=stream(3), dtype=torch.float64) * 2 - 1
+    signs = PROJECTIONS["rademacher"]((1, 7, 4), stream(3), x)
     drawn = curl(lambda u: u @ B.T, x, generator=stream(3))
     torch.testing.assert_close(drawn, curl(lambda u: u @ B.T, x, directions=signs), **TIGHT)
 

@@ -7,9 +7,14 @@ import torch
 
 from skscore._adamw import AdamW
 from skscore._model import ScoreModel
-from skscore.estimators._sliced_step import SlicedStep, SlicedStepOfRestricted, sliced_step
+from skscore.estimators._sliced_step import (
+    SlicedStep,
+    SlicedStepOfRestricted,
+    exact_step,
+    sliced_step,
+)
 from skscore.networks import ACTIVATIONS, MLP, Ensemble, restrict
-from skscore.objectives import sliced
+from skscore.objectives import exact, sliced
 
 D, N = 4, 7
 
@@ -103,6 +108,21 @@ def test_batches_of_another_size_and_gradients_that_were_lost():
         rows = sliced(model, x[:, :n], generator=stream(7), curl_penalty=10.0)
         optimiser.differentiate(rows.mean(dim=-1).sum())
         torch.testing.assert_close(by_hand, optimiser.gradient, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_exact_objective_of_few_features(d, n_members):
+    model, optimiser, x = case(d=d, n_members=n_members)
+    loss = exact_step(model, optimiser, curl_penalty=10.0)(x, stream(7))
+    by_hand = optimiser.gradient.clone()
+    by_autograd = exact(model, x, generator=stream(8), curl_penalty=10.0).mean(dim=-1).sum()
+    optimiser.differentiate(by_autograd)
+    torch.testing.assert_close(loss, by_autograd.detach(), rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(by_hand, optimiser.gradient, rtol=1e-11, atol=1e-11)
+    assert exact_step(model, optimiser, curl_penalty=0.0) is None
+    model, optimiser, _ = case(d=4)
+    assert exact_step(model, optimiser, curl_penalty=10.0) is None
 
 
 def test_who_has_one():
