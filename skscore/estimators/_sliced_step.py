@@ -19,7 +19,7 @@ from skscore.networks import ACTIVATIONS, MLP, Ensemble
 from skscore.networks._dual import DualPass
 from skscore.networks._mlp import LayeredNetwork
 from skscore.networks._restricted import Restricted
-from skscore.objectives._curl import SHARE
+from skscore.objectives._curl import SHARE, size_of
 from skscore.objectives._sliced import SMALL, draw_directions
 
 
@@ -74,17 +74,42 @@ class SlicedStep:
         """
         x = x if x.dim() == 3 else x.unsqueeze(0)
         v, basis = draw_directions(x, *self.directions, generator, self.reduced)
-        m, (members, n, d) = len(v), x.shape
-        one = self.curl_penalty and not basis  # the curl is measured along one direction
-        n_adjoint = -(-n // SHARE) if one else 0
-        rows = torch.cat([x.unsqueeze(1), v.movedim(0, 1)], dim=1).view(members, (1 + m) * n, d)
+        v = v.movedim(0, 1)
+        members, m, n, d = v.shape
+        by_adjoint = bool(self.curl_penalty) and not basis
+        n_adjoint = -(-n // SHARE) if by_adjoint else 0
+        rows = torch.cat([x.unsqueeze(1), v], dim=1).view(members, (1 + m) * n, d)
         own = self._pass_of(rows, m, n_adjoint)
         out = own.forward(rows, self.weights, self.shifts).sub_(times(rows, self.precision))
         stacked = out.view(members, 1 + m, n, d)
-        v, s, jv = v.movedim(0, 1), stacked[:, 0], stacked[:, 1:]
+        s, jv = stacked[:, 0], stacked[:, 1:]
         s += self.shifts[-1].unsqueeze(1)
-        loss = torch.sum(v * jv) / m
         g = torch.empty_like(stacked)
+        loss = self._matched(v, s, jv, g)
+        if by_adjoint:
+            w = v[:, 0, :n_adjoint].contiguous()
+            jw = own.adjoint(w, self.weights).sub_(times(w, self.precision))
+            lack = jv[:, 0, :n_adjoint] - jw
+            weight = self.curl_penalty / (n_adjoint * size_of(jv[:, 0]).unsqueeze(-1))
+            loss += torch.sum(lack * lack * weight)
+            g_jw = lack.mul_(-2 * weight)
+            g[:, 1, :n_adjoint] -= g_jw
+            own.adjoint_backward(g_jw, w, self.weights, self.into)
+        elif self.curl_penalty:  # J is known whole
+            lack = jv - jv.transpose(1, 3)
+            weight = self.curl_penalty / (n * m * size_of(jv.flatten(1, 2)).view(-1, 1, 1, 1))
+            loss += torch.sum(lack * lack * weight)
+            g[:, 1:] += lack.mul_(4 * weight)
+        torch.sum(g[:, 0], dim=1, out=self.shifts_into[-1])
+        into = self.into, self.shifts_into
+        own.backward(g.view_as(out), rows, self.weights, *into, with_adjoint=by_adjoint)
+        return loss
+
+    def _matched(self, v: Tensor, s: Tensor, jv: Tensor, g: Tensor) -> Tensor:
+        """Return the loss without the penalty; write its gradient by s and J v, stacked as g."""
+        m, n = v.shape[1:3]
+        loss = torch.sum(v * jv) / m
+        torch.mul(v, 1 / (n * m), out=g[:, 1:])
         if self.reduced:
             loss += 0.5 * torch.sum(s * s)
             torch.mul(s, 1 / n, out=g[:, 0])
@@ -92,38 +117,7 @@ class SlicedStep:
             along = torch.sum(v * s.unsqueeze(1), dim=-1, keepdim=True)
             loss += 0.5 * torch.sum(along * along) / m
             torch.sum(along * v, dim=1, out=g[:, 0]).mul_(1 / (n * m))
-        torch.mul(v, 1 / (n * m), out=g[:, 1:])
-        loss = loss / n
-        g_adjoint = None
-        if one:
-            w = v[:, 0, :n_adjoint].contiguous()
-            jw = own.adjoint(w, self.weights).sub_(times(w, self.precision))
-            lack = jv[:, 0, :n_adjoint] - jw
-            weight = self._weight(jv[:, 0]) / n_adjoint
-            loss += torch.sum(lack * lack * weight)
-            g_adjoint = lack.mul_(-2 * weight)
-            g[:, 1, :n_adjoint] -= g_adjoint
-            own.adjoint_backward(g_adjoint, w, self.weights, self.into)
-        elif self.curl_penalty:
-            lack = jv - jv.transpose(1, 3)
-            weight = (self._weight(jv.flatten(1, 2)) / (n * m)).unsqueeze(-1)
-            loss += torch.sum(lack * lack * weight)
-            g[:, 1:] += lack.mul_(4 * weight)
-        torch.sum(g[:, 0], dim=1, out=self.shifts_into[-1])
-        own.backward(
-            g.view_as(out),
-            rows,
-            self.weights,
-            self.into,
-            self.shifts_into,
-            with_adjoint=g_adjoint is not None,
-        )
-        return loss
-
-    def _weight(self, scale: Tensor) -> Tensor:
-        """Return what squares of the asymmetry are multiplied by, (k, 1, 1)."""
-        size = (scale * scale).sum(dim=(1, 2), keepdim=True) / scale[0].numel()
-        return self.curl_penalty / torch.sqrt(size + 1)
+        return loss / n
 
     def _pass_of(self, rows: Tensor, m: int, n_adjoint: int) -> DualPass:
         """Return the memory of the last call, where rows are as many."""

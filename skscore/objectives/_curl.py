@@ -26,6 +26,11 @@ def on_all(penalty: Tensor, n: int) -> Tensor:
     return torch.nn.functional.pad(penalty * (n / k), (0, n - k))
 
 
+def size_of(jv: Tensor) -> Tensor:
+    """Return ``sqrt(mean ||J v||^2 / d + 1)`` over rows (..., n, d): (..., 1)."""
+    return torch.sqrt((jv**2).mean(dim=-1).mean(dim=-1, keepdim=True) + 1)
+
+
 def asymmetry(jv: Tensor, jtv: Tensor, scale: Tensor) -> Tensor:
     """Return ``||J v - J' v||^2 / sqrt(mean ||J v||^2 / d + 1)``, (..., n).
 
@@ -36,8 +41,7 @@ def asymmetry(jv: Tensor, jtv: Tensor, scale: Tensor) -> Tensor:
     scale : Tensor of shape (..., n', d)
         J v at the rows whose mean square sets the scale; it has no part in the gradient.
     """
-    size = (scale.detach() ** 2).mean(dim=-1).mean(dim=-1, keepdim=True)
-    return ((jv - jtv) ** 2).sum(dim=-1) / torch.sqrt(size + 1)
+    return ((jv - jtv) ** 2).sum(dim=-1) / size_of(scale.detach())
 
 
 def curl(
