@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from quick import EACH
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -49,6 +50,7 @@ def test_a_pipeline_gives_the_same_score_as_the_estimator_alone():
     np.testing.assert_allclose(field / scale, alone.score_samples(X), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_grid_search_repeats_itself(n_jobs):
     def search(n_jobs):
@@ -84,7 +86,7 @@ def test_cross_val_score_is_that_of_each_fold():
     np.testing.assert_array_equal(scores, by_hand)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EACH)
 def test_parameters_go_in_and_out(variant):
     estimator = VARIANTS[variant]
     params = estimator.get_params()
@@ -137,7 +139,7 @@ def test_the_html_links_to_the_documentation(cls):
         assert f'href="{link}"' in html
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", EACH)
 def test_joblib_keeps_the_field(variant, tmp_path):
     fitted = clone(VARIANTS[variant]).fit(X)
     joblib.dump(fitted, tmp_path / "model.joblib")
@@ -323,7 +325,8 @@ def test_one_level_has_no_codes_and_no_density():
         make_pipeline(denoising(sigma=0.3), KDEScoreBaseline()).fit(X)
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name.startswith("denoising")])
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [v for v in EACH if v.values[0].startswith("denoising")])
 def test_joblib_keeps_codes_densities_and_samples(variant, tmp_path):
     fitted = clone(VARIANTS[variant]).fit(X)
     joblib.dump(fitted, tmp_path / "model.joblib")

@@ -42,6 +42,7 @@ def test_the_field_goes_on_from_the_weak_one(guidance, gain):
     assert seen == [0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", FROM_NOISE)
 def test_led_from_the_gaussian_a_network_counts_as_often_as_guidance_says(est, sampler):
     """Where the guide's network is zero, guidance w is w times the residual."""
@@ -59,6 +60,7 @@ def test_led_from_the_gaussian_a_network_counts_as_often_as_guidance_says(est, s
     assert np.abs(led - plain).max() > 0.01
 
 
+@pytest.mark.slow
 def test_images_are_led_by_default_and_given_values_are_not(fitted):
     drawn = fitted.sample(3, **FEW)
     np.testing.assert_array_equal(drawn, fitted.sample(3, guidance=1.5, **FEW))
@@ -71,6 +73,7 @@ def test_images_are_led_by_default_and_given_values_are_not(fitted):
     assert np.abs(drawn - fitted.sample(2, guidance=1.5, **few)).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_the_guide_has_learnt_less():
     """At a middle level its denoised images are further from the clean ones."""
     est, X = small(max_iter=20).fit(images(200)), images(50, seed=1)
@@ -94,6 +97,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", VARIANTS.values(), ids=list(VARIANTS))
 def test_a_copy_is_led_alike(params):
     est = small(**params).fit(images())
@@ -134,6 +138,7 @@ NO_GUIDE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", NO_GUIDE.values(), ids=list(NO_GUIDE))
 def test_without_a_guide_none_is_followed(params):
     est = small(**params).fit(images())

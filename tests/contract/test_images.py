@@ -66,6 +66,7 @@ def ladder(request):
     return fit_of(request.param)
 
 
+@pytest.mark.slow
 def test_the_methods_give_what_they_do_for_other_rows(fitted):
     X = images(6, seed=1)
     s = fitted.score_samples(X)
@@ -86,6 +87,7 @@ def test_a_pickle_is_the_same_estimator(fitted):
     assert not any(torch.is_tensor(v) for v in fitted.__getstate__().values())
 
 
+@pytest.mark.slow
 def test_two_fits_are_the_same_and_another_seed_is_not():
     X = images()
     a, b, other = (small(random_state=seed).fit(X).score_samples(X[:5]) for seed in (0, 0, 1))
@@ -93,6 +95,7 @@ def test_two_fits_are_the_same_and_another_seed_is_not():
     assert np.abs(a - other).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_known_pixels_come_back_and_others_are_drawn(ladder):
     X = images(2, seed=3)
     given = X[0].copy()
@@ -103,6 +106,7 @@ def test_known_pixels_come_back_and_others_are_drawn(ladder):
     assert np.ptp(S[:, SIZE // 2 :], axis=0).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_codes_go_there_and_back():
     est = small(max_iter=8).fit(images(200))
     X = images(4, seed=4)
@@ -111,6 +115,7 @@ def test_codes_go_there_and_back():
     assert np.abs(Z - est.transform(X[::-1])).max() > 0.1
 
 
+@pytest.mark.slow
 def test_estimates_of_the_trace_are_about_the_exact_one():
     """Within five standard errors of the probes, which are fewer than the pixels."""
     est, X = small(max_iter=8).fit(images(200)), images(2, seed=5)
@@ -122,6 +127,7 @@ def test_estimates_of_the_trace_are_about_the_exact_one():
     assert error.max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_field_that_training_does_not_help_is_the_isotropic_gaussian():
     """Independent pixels of one law: the residual test returns to the Gaussian, in closed form."""
     X = np.random.default_rng(0).normal(0.5, 0.2, (300, SIZE))
@@ -175,6 +181,7 @@ def test_what_is_given_and_no_number_is_refused_by_name():
             est.sample(1, given=broken)
 
 
+@pytest.mark.slow
 def test_training_finds_the_columns():
     """After some training a sample is one bright column: a Gaussian's samples are not."""
     est = small(max_iter=25, hidden_layer_sizes=(16, 16)).fit(images(200))
@@ -211,6 +218,7 @@ OF_TABLES = {"check_field_points_to_the_data", "check_sample_shape", "check_rows
 CHECKS = [check for check in score_estimator_checks() if check.__name__ not in OF_TABLES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_it_keeps_the_contract_of_a_score_estimator(check):
     check(small(image_shape=(1, 1, 3), hidden_layer_sizes=(4,)))

@@ -1,6 +1,7 @@
 """scikit-learn's own checks, on every variant, without an expected failure."""
 
 import pytest
+from quick import marks
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from variants import VARIANTS
 
@@ -10,7 +11,8 @@ def _cases():
     # the workers of a parallel run must agree on the names.
     for name, estimator in VARIANTS.items():
         for i, (instance, check) in enumerate(estimator_checks_generator(estimator)):
-            yield pytest.param(instance, check, id=f"{name}-{i}-{check.func.__name__}")
+            case = f"{name}-{i}-{check.func.__name__}"
+            yield pytest.param(instance, check, id=case, marks=marks(name))
 
 
 @pytest.mark.parametrize(("estimator", "check"), list(_cases()))

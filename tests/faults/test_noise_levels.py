@@ -538,6 +538,7 @@ def test_copies_keep_densities_codes_and_samples(make_kind, X, kind, copied):
         np.testing.assert_array_equal(value, expected)
 
 
+@pytest.mark.slow
 def test_eight_threads_share_codes_densities_and_samples(make_kind, X):
     fitted = make_kind("denoising").fit(X)
     parts = [X[i : i + 6] for i in range(8)]

@@ -15,6 +15,7 @@ def assert_same(left, right):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_eight_threads_share_one_model(make_any, X, everything):
     fitted = make_any().fit(X)
     parts = [X[i : i + 30] for i in range(24)]  # rows of its own for each, or a mix-up is not seen

@@ -390,6 +390,7 @@ every = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @every
 def test_columns_are_those_of_the_data(make):
     """Scaled by very different numbers, and shifted."""

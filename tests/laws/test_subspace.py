@@ -466,6 +466,7 @@ FITS = {
 LEAN = {"hidden_layer_sizes": (24, 24), "batch_size": 128, "max_iter": 40, "mixture": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITS)
 def test_estimators_find_the_directions(name):
     rows = bent(8000 if name == "energy" else 3000).numpy()

@@ -1,0 +1,14 @@
+"""Which variants a quick run of the tests looks at; the others are slow."""
+
+import pytest
+from variants import VARIANTS
+
+FIRST = ("kde", "kernel", "sliced", "exact", "denoising")  # of each class
+
+
+def marks(name):
+    """Return the marks of what runs on a variant: only the first of each class is quick."""
+    return () if name in FIRST else (pytest.mark.slow,)
+
+
+EACH = [pytest.param(name, marks=marks(name)) for name in VARIANTS]
