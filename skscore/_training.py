@@ -161,7 +161,7 @@ class _Run:
         k = x.shape[0] if x.dim() == 3 else 1
         rule = Muon if has_convolutions(model) else AdamW
         self.optimiser = rule(model, weight_decay=plan.weight_decay, n_members=k)
-        self.known, self.by_hand = by_hand, by_hand and by_hand(model, self.optimiser)
+        self.by_hand_of, self.by_hand = by_hand, by_hand and by_hand(model, self.optimiser)
         self.whole = model, self.optimiser  # before any restriction
         self.average = self.optimiser.weights.clone()
         self.best = self.average.clone()
@@ -326,7 +326,7 @@ class _Run:
         self.ask_at = []
         # All at once, for an interrupt.
         self.model, self.optimiser, self.average, self.best = model, optimiser, average, best
-        self.by_hand = self.known and self.known(model, optimiser)
+        self.by_hand = self.by_hand_of and self.by_hand_of(model, optimiser)
         self.rows_at_best, self.history.n_directions = rows.view(k, -1), n_directions
 
     def _keep_only_a_gain(self) -> None:

@@ -11,6 +11,7 @@ operations and by its memory, and not by arithmetic.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -85,11 +86,18 @@ class DualPass:
     ):
         self.f = f
         self.layers = [HiddenLayer(rows, m, n_adjoint, width) for width in widths]
-        # Two that take turns where layers are alike: the less memory, the more stays in the cache.
-        self.scratch: list[_Scratch] = []
-        for i, width in enumerate(widths):
-            alike = i >= 2 and width == widths[i - 2]
-            self.scratch.append(self.scratch[-2] if alike else _Scratch(self.layers[i]))
+
+    @cached_property
+    def scratch(self) -> list[_Scratch]:
+        """What the backward passes of the layers need.
+
+        Two take turns where layers are alike: the less memory, the more of it stays in the cache.
+        """
+        own: list[_Scratch] = []
+        for i, layer in enumerate(self.layers):
+            alike = i >= 2 and layer.dual.shape == self.layers[i - 2].dual.shape
+            own.append(own[-2] if alike else _Scratch(layer))
+        return own
 
     def forward(self, rows: Tensor, weights: Sequence[Tensor], shifts: Sequence[Tensor]) -> Tensor:
         """Return ``s`` less the last shift, and ``J v``, stacked as rows, (k, (1 + m) n, o)."""
