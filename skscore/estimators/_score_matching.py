@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from skscore.estimators._base import NetworkScoreEstimator
-from skscore.estimators._sliced_step import exact_step
+from skscore.estimators._exact_step import exact_step
 from skscore.objectives import SMALL, exact
 
 

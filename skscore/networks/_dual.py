@@ -84,7 +84,7 @@ class DualPass:
     def __init__(
         self, rows: Tensor, m: int, n_adjoint: int, widths: Sequence[int], f: type[Activation]
     ):
-        self.f = f
+        self.f, self.n_adjoint = f, n_adjoint
         self.layers = [HiddenLayer(rows, m, n_adjoint, width) for width in widths]
 
     @cached_property
@@ -157,6 +157,8 @@ class DualPass:
             at, scratch = self.layers[i], self.scratch[i]
             torch.bmm(g, weights[i + 1].mT, out=scratch.g)
             curved = scratch.curved  # over the slope
+            if not at.each_tangent:
+                curved.zero_()
             # One tangent after the other: all at once do not fit into the cache.
             for j, (g_t, t) in enumerate(zip(scratch.each_tangent, at.each_tangent, strict=True)):
                 torch.addcmul(curved, g_t, t, out=curved) if j else torch.mul(g_t, t, out=curved)

@@ -1,4 +1,4 @@
-"""The step by hand is the gradient of `sliced`, for every option, and moves the same weights."""
+"""Steps by hand have the gradient of `sliced` and of `exact`, for every option and network."""
 
 import itertools
 
@@ -7,12 +7,9 @@ import torch
 
 from skscore._adamw import AdamW
 from skscore._model import ScoreModel
-from skscore.estimators._sliced_step import (
-    SlicedStep,
-    SlicedStepOfRestricted,
-    exact_step,
-    sliced_step,
-)
+from skscore.estimators._exact_step import ExactStep, exact_step
+from skscore.estimators._sliced_step import SlicedStep, sliced_step
+from skscore.estimators._steps import OfRestricted
 from skscore.networks import ACTIVATIONS, MLP, Ensemble, restrict
 from skscore.objectives import exact, sliced
 
@@ -110,28 +107,54 @@ def test_batches_of_another_size_and_gradients_that_were_lost():
         torch.testing.assert_close(by_hand, optimiser.gradient, rtol=1e-11, atol=1e-11)
 
 
+def assert_same_exact(made, **options):
+    model, optimiser, x = made
+    step = exact_step(model, optimiser, **options)
+    for rows in (x, x[..., :3, :], x):  # what is left in its memory has no part in the next
+        optimiser.gradient.fill_(torch.nan)
+        loss = step(rows, stream(7)).clone()
+        by_hand = optimiser.gradient.clone()
+        by_autograd = exact(model, rows, generator=stream(7), **options).mean(dim=-1).sum()
+        optimiser.differentiate(by_autograd)
+        torch.testing.assert_close(loss, by_autograd.detach(), rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(by_hand, optimiser.gradient, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("n_members", [1, 2])
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_the_exact_objective_of_few_features(d, n_members):
-    model, optimiser, x = case(d=d, n_members=n_members)
-    loss = exact_step(model, optimiser, curl_penalty=10.0)(x, stream(7))
-    by_hand = optimiser.gradient.clone()
-    by_autograd = exact(model, x, generator=stream(8), curl_penalty=10.0).mean(dim=-1).sum()
-    optimiser.differentiate(by_autograd)
-    torch.testing.assert_close(loss, by_autograd.detach(), rtol=1e-11, atol=1e-11)
-    torch.testing.assert_close(by_hand, optimiser.gradient, rtol=1e-11, atol=1e-11)
-    assert exact_step(model, optimiser, curl_penalty=0.0) is None
-    model, optimiser, _ = case(d=4)
-    assert exact_step(model, optimiser, curl_penalty=10.0) is None
+    assert_same_exact(case(d=d, n_members=n_members), curl_penalty=10.0)
+
+
+@pytest.mark.parametrize("curl_penalty", [0.0, 10.0])
+@pytest.mark.parametrize("n_directions", [0, 2], ids=["whole", "restricted"])
+@pytest.mark.parametrize("n_members", [1, 2, 3])
+@pytest.mark.parametrize("d", [3, 5])
+def test_the_exact_objective_of_two_hidden_layers(d, n_members, n_directions, curl_penalty):
+    made = case(d=d, sizes=(6, 5), n_members=n_members, n_directions=n_directions)
+    assert_same_exact(made, curl_penalty=curl_penalty)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_exact_objective_of_every_activation(activation):
+    made = case(sizes=(6, 6), activation=activation, scalar=True)
+    assert_same_exact(made, curl_penalty=3.0)
 
 
 def test_who_has_one():
     model, optimiser, _ = case()
     assert type(sliced_step(model, optimiser)) is SlicedStep
     model, optimiser, _ = case(n_directions=2)
-    assert type(sliced_step(model, optimiser)) is SlicedStepOfRestricted
+    assert type(sliced_step(model, optimiser)) is OfRestricted
+    options = {"curl_penalty": 10.0}
+    for sizes in ((), (6,), (6, 5, 6)):
+        assert exact_step(*case(sizes=sizes)[:2], **options) is None
+    assert type(exact_step(*case(sizes=(6, 6))[:2], **options)) is ExactStep
+    assert type(exact_step(*case(d=3)[:2], **options)) is SlicedStep
+    assert exact_step(*case(d=3)[:2], curl_penalty=0.0) is None
     of_user = ScoreModel(torch.nn.Linear(D, D), torch.eye(D), energy=False)
     assert sliced_step(of_user, AdamW(of_user, weight_decay=0.0)) is None
+    assert exact_step(of_user, AdamW(of_user, weight_decay=0.0), **options) is None
     energy = MLP(D, 1, generator=stream())
     model = ScoreModel(energy, torch.eye(D), energy=True)
     assert sliced_step(model, AdamW(model, weight_decay=0.0)) is None
