@@ -39,13 +39,17 @@ from skscore._validation import (
     share,
 )
 from skscore.estimators._design import Design
+from skscore.estimators._exact_step import exact_step
 from skscore.estimators._fitted import FittedNetwork, at_level, weights_of
 from skscore.estimators._share import Weighed, weigh
+from skscore.estimators._sliced_step import sliced_step
 from skscore.exceptions import DivergenceError
 from skscore.networks import ACTIVATIONS, KINKED, MLP
 from skscore.noise import Levels, OneLevel
+from skscore.objectives import exact, sliced
 
 LOOKED = 3_000  # training rows at which the values of a network are looked at
+STEPS: dict[Callable, Callable[..., ByHand | None]] = {exact: exact_step, sliced: sliced_step}
 LARGEST_RATE = 1e30  # beyond, a product with a weight leaves the range of float32
 
 
@@ -62,6 +66,13 @@ def _activation(name: str, value: object) -> None:
 
 def _residual(model: ScoreModel, x: Tensor) -> Tensor:
     return model.residual(x[..., :LOOKED, :])
+
+
+def _by_hand(loss: Callable[..., Tensor]) -> Callable[..., ByHand | None] | None:
+    """Return what knows the gradient of a loss without autograd, where that is known."""
+    if not isinstance(loss, partial) or loss.func not in STEPS:
+        return None
+    return partial(STEPS[loss.func], **loss.keywords)
 
 
 class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
@@ -139,15 +150,9 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
 
     def _loss(self, levels: Levels) -> Callable[..., Tensor]:
         """Return the per-row training loss."""
-        return partial(self._objective(), curl_penalty=self._penalty())
-
-    def _penalty(self) -> float:
         # The curl of a gradient is zero: nothing to penalise.
-        return 0.0 if self.parametrization == "energy" else float(self.curl_penalty)
-
-    def _by_hand(self) -> Callable[..., ByHand | None] | None:
-        """Return what knows the gradient of the training loss without autograd."""
-        return None
+        penalty = 0.0 if self.parametrization == "energy" else float(self.curl_penalty)
+        return partial(self._objective(), curl_penalty=penalty)
 
     def _judge(self, levels: Levels) -> Callable[..., Tensor]:
         """Return what the held-out rows are judged by."""
@@ -348,7 +353,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         )
         x = _torch.to_tensor(train, device, torch.float32)
         x_held_out = _torch.to_tensor(held_out, device, torch.float32) if held_out.size else None
-        history = History()
+        history, loss = History(), self._loss(levels)
         with epochs_of(self, n_epochs) as report:
 
             def on_epoch(epoch: int, so_far: History) -> bool:
@@ -360,13 +365,13 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                     model,
                     x,
                     x_held_out,
-                    self._loss(levels),
+                    loss,
                     plan,
                     generator=_torch.generator(seed, device),
                     history=history,
                     judge=self._judge(levels),
                     outputs=None if self.network is not None else self._outputs(levels),
-                    by_hand=self._by_hand(),
+                    by_hand=_by_hand(loss),
                     on_epoch=on_epoch,
                 )
             except (KeyboardInterrupt, DivergenceError) as failure:

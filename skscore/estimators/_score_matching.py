@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from skscore.estimators._base import NetworkScoreEstimator
-from skscore.estimators._exact_step import exact_step
 from skscore.objectives import SMALL, exact
 
 
@@ -243,6 +240,3 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
 
     def _objective(self):
         return exact
-
-    def _by_hand(self):
-        return partial(exact_step, curl_penalty=self._penalty())

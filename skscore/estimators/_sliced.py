@@ -6,7 +6,6 @@ from functools import partial
 
 from skscore._validation import auto_or, flag, integer, option
 from skscore.estimators._base import NetworkScoreEstimator
-from skscore.estimators._sliced_step import sliced_step
 from skscore.objectives import PROJECTIONS, sliced
 
 
@@ -263,14 +262,9 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
         }
 
     def _objective(self):
-        return partial(sliced, **self._options())
-
-    def _by_hand(self):
-        return partial(sliced_step, curl_penalty=self._penalty(), **self._options())
-
-    def _options(self):
-        return {
-            "n_projections": self.n_projections,
-            "projection": self.projection,
-            "variance_reduction": self.variance_reduction,
-        }
+        return partial(
+            sliced,
+            n_projections=self.n_projections,
+            projection=self.projection,
+            variance_reduction=self.variance_reduction,
+        )
