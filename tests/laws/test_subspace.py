@@ -31,8 +31,11 @@ from skscore._subspace import (
     widened,
 )
 from skscore._training import History, Plan, fit_score, held_out_objective
+from skscore.estimators import _base
+from skscore.estimators._sliced_step import SlicedStep, sliced_step
+from skscore.estimators._steps import OfRestricted
 from skscore.networks import MLP, Ensemble, NoiseConditionalMLP, UNet, restrict, widen
-from skscore.objectives import exact
+from skscore.objectives import exact, sliced
 
 D, M, N = 5, 2, 7
 TIGHT = {"rtol": 1e-11, "atol": 1e-11}
@@ -487,6 +490,28 @@ def test_estimators_find_the_directions(name):
 def test_the_switch(name):
     est = clone(FITS[name]).set_params(random_state=0, **LEAN)
     assert est.set_params(subspace_test=False).fit(bent(3000).numpy()).n_directions_ == D
+
+
+def test_each_network_trains_by_the_step_of_its_own_weights(monkeypatch):
+    kinds, n_steps = [], []
+
+    def counted(model, optimiser, **options):
+        step, which = sliced_step(model, optimiser, **options), len(kinds)
+        kinds.append(type(step))
+        n_steps.append(0)
+
+        def call(rows, generator):
+            n_steps[which] += 1
+            return step(rows, generator)
+
+        return call
+
+    monkeypatch.setitem(_base.STEPS, sliced, counted)
+    est = clone(FITS["sliced"]).set_params(random_state=0, **LEAN).fit(bent(3000).numpy())
+    assert est.n_directions_ < D
+    assert kinds == [SlicedStep, OfRestricted]
+    assert all(n_steps)
+    assert sum(n_steps) == est.n_iter_ * (2700 // 128)
 
 
 def test_a_network_of_ones_own_has_all_directions():
