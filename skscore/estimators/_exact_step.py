@@ -13,11 +13,12 @@ from skscore._adamw import AdamW
 from skscore._linear import times, trace
 from skscore._model import ScoreModel
 from skscore.estimators._sliced_step import sliced_step
-from skscore.estimators._steps import OfRestricted, Step, penalised_rows, step_of
+from skscore.estimators._steps import OfRestricted, Step, step_of
 from skscore.networks import Ensemble
 from skscore.networks._dual import DualPass
 from skscore.networks._mlp import LayeredNetwork
 from skscore.objectives import PROJECTIONS, SMALL
+from skscore.objectives._curl import first_rows
 
 
 class ExactStep(Step):
@@ -44,7 +45,7 @@ class ExactStep(Step):
             for each in (*self.into, *self.shifts_into):
                 each.zero_()
             return x.new_zeros(())
-        first = x[:, : penalised_rows(x.shape[1])]
+        first = first_rows(x)
         v = PROJECTIONS["rademacher"]((1, *first.shape), generator, x)[0]
         rows = torch.cat([first, v], dim=1)
         own = self._pass_of(rows, 1, first.shape[1])

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from skscore._linear import times
-from skscore.estimators._steps import Step, penalised_rows, step_of
-from skscore.objectives._curl import size_of
+from skscore.estimators._steps import Step, step_of
+from skscore.objectives._curl import first_rows, size_of
 from skscore.objectives._sliced import draw_directions
 
 
@@ -41,7 +41,7 @@ class SlicedStep(Step):
         v = v.movedim(0, 1)
         members, m, n, d = v.shape
         by_adjoint = bool(self.curl_penalty) and not basis
-        n_adjoint = penalised_rows(n) if by_adjoint else 0
+        n_adjoint = first_rows(x).shape[1] if by_adjoint else 0
         rows = torch.cat([x.unsqueeze(1), v], dim=1).view(members, (1 + m) * n, d)
         own = self._pass_of(rows, m, n_adjoint)
         out = own.forward(rows, self.weights, self.shifts).sub_(times(rows, self.precision))

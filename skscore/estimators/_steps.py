@@ -20,7 +20,7 @@ from skscore.networks import ACTIVATIONS, MLP, Ensemble
 from skscore.networks._dual import DualPass
 from skscore.networks._mlp import LayeredNetwork
 from skscore.networks._restricted import Restricted
-from skscore.objectives._curl import SHARE, size_of
+from skscore.objectives._curl import size_of
 
 
 class Step(ABC):
@@ -80,7 +80,7 @@ class Step(ABC):
         if own is None or shape != rows.shape:
             widths = [b.shape[1] for b in self.shifts[:-1]]
             own = DualPass(rows, m, n_adjoint, widths, self.f)
-            self._memory = {**self._memory, (m, n_adjoint): (rows.shape, own)}
+            self._memory[m, n_adjoint] = rows.shape, own
         return own
 
     def _penalised(self, own: DualPass, v: Tensor, jv: Tensor, g_jv: Tensor) -> Tensor:
@@ -105,11 +105,6 @@ class Step(ABC):
         g_jv[:, :n] -= g_jw
         own.adjoint_backward(g_jw, w, self.weights, self.into)
         return loss
-
-
-def penalised_rows(n: int) -> int:
-    """Return how many of n rows the curl is penalised at."""
-    return -(-n // SHARE)
 
 
 class OfRestricted:
