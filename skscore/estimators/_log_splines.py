@@ -161,10 +161,14 @@ class LogSplines:
         return fit
 
     def maximised(self, basis: Basis, smoothing: float, n_steps: int = STEPS) -> LogSplines:
-        """Return the fit after expectation maximisation."""
+        """Return the fit after expectation maximisation, less components that lose their rows."""
         fit, before = self, -math.inf
         for _ in range(n_steps):
             shares, likely = fit.shares(basis)
+            kept = shares.sum(axis=0) >= FEWEST
+            if kept.any() and not kept.all():
+                fit = LogSplines(fit.grid, fit.theta[kept], fit.log_weights[kept])
+                continue
             fit = fit.improved(Seen.of(basis, shares), smoothing)
             if not abs(likely - before) > TOLERANCE:
                 break

@@ -22,8 +22,9 @@ N_WORSE = 2  # of these in a row that end the search
 ROWS_PER_COLUMN = 10  # in a component, at least, on average
 SMALLEST = 1e-5  # variance of a component, in whitened coordinates: below, it sits on a few points
 OPTIONS: dict[str, Any] = {"reg_covar": SMALLEST / 10, "tol": 1e-4}
-N_STARTS = 2  # of each number, from other means; after one stretch the likelier goes on
+N_STARTS, START_STEPS = 2, 3  # of each number, from other means; then the likelier goes on
 STRETCH, N_STRETCHES = 10, 10  # steps of expectation maximisation
+REACH = 3  # times the gain of a stretch that all later ones may gain
 COUNTED = 5_000  # rows that the numbers are tried on; the likelihood is that of all
 
 
@@ -96,19 +97,19 @@ def _counted(
 ) -> tuple[GaussianMixture | None, float]:
     """Return a mixture of k components and its criterion, infinite where it is none.
 
-    It is given up where, as slowly as it gains, it would not come down to the least one so far.
+    It is given up where, as slowly as it gains, it will not come down to the least one so far.
     """
     part = Z[:COUNTED]
-    options = {"max_iter": STRETCH, "warm_start": True, "random_state": random}
+    options = {"max_iter": START_STEPS, "warm_start": True, "random_state": random}
     starts = [_fitted(part, GaussianMixture(k, **OPTIONS | options)) for _ in range(N_STARTS)]
     g = max((g for g in starts if g is not None), key=lambda g: g.lower_bound_, default=None)
     criterion = math.inf if g is None else g.bic(Z)
-    for left in range(N_STRETCHES - 1, 0, -1):
+    for _ in range(N_STRETCHES):
         if g is None or g.converged_:
             break
-        before, g = criterion, _fitted(part, g)  # which goes on
+        before, g = criterion, _fitted(part, g.set_params(max_iter=STRETCH))  # which goes on
         criterion = math.inf if g is None else g.bic(Z)
-        if criterion - least > left * (before - criterion):
+        if criterion - least > REACH * (before - criterion):
             break
     return g, criterion
 

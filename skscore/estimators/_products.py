@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from skscore._affine import Array
 from skscore._products import BlurredProducts, Products
 from skscore._subspace import N_ERRORS
 from skscore.estimators._log_splines import FEWEST, Basis, Grid, LogSplines, Seen
+from skscore.estimators._mixture import FoundMixture
 from skscore.objectives import exact
 
 COMPONENTS = (1, 2, 3, 4, 6, 8)  # numbers of components that are tried
@@ -34,9 +36,10 @@ SMOOTHING = np.geomspace(3e-6, 3.0, 13)
 COARSE, FINE = 3e-2, 1e-4  # those at which components are looked for, and counted
 N_WORSE = 2  # weights that are worse than the best, beyond the errors, and end the search
 N_FOLDS = 5
-N_STARTS, START_STEPS = 3, 12
+N_STARTS, START_STEPS = 3, 4
 BEYOND, LOWEST = 64, 60.0  # points beyond a grid at many levels, and how low their logs may be
 PATCHES = 12  # groups of neighbours to a component, that begin in one component or another
+ROUGHLY: dict[str, Any] = {"init": "random", "n_init": 1, "max_iter": 10, "tol": 1e-2}
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _started(Z: Array, basis: Basis, grid: Grid, k: int, seed: int) -> LogSpline
     fits = []
     for start in range(N_STARTS):
         random = np.random.RandomState((seed + start) % 2**32)
-        groups = KMeans(PATCHES * k, n_init=1, max_iter=20, random_state=random)
+        groups = KMeans(PATCHES * k, **ROUGHLY, random_state=random)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # where rows repeat
             patches = groups.fit_predict(Z)
@@ -141,14 +144,20 @@ def _started(Z: Array, basis: Basis, grid: Grid, k: int, seed: int) -> LogSpline
     return max(fits, key=lambda fit: fit.log_density(basis).mean())
 
 
-def _counted(Z: Array, grid: Grid, seed: int) -> LogSplines | None:
+def _cut(n: int) -> tuple[int, int]:
+    """Return where the rows that components are counted on are cut in two, and where they end."""
+    n = min(n, COUNTED)
+    return n - n // N_FOLDS, n
+
+
+def _counted(Z: Array, grid: Grid, seed: int) -> tuple[LogSplines | None, Array]:
     """Return the fit with the number of components that is likeliest on left-out rows.
 
-    None where no number is likelier than one Gaussian by more than two standard errors.
+    With its log density there; None where no number is likelier than one Gaussian by more than two
+    standard errors.
     """
-    Z = Z[:COUNTED]
-    n, d = Z.shape
-    cut = n - n // N_FOLDS
+    cut, n = _cut(len(Z))
+    Z, d = Z[:n], Z.shape[1]
     basis, judged = grid.basis(Z[:cut]), grid.basis(Z[cut:])
     best, most = None, np.full(n - cut, -math.inf)
     for k in COMPONENTS if d <= MOST_FEATURES else COMPONENTS[:1]:
@@ -163,7 +172,7 @@ def _counted(Z: Array, grid: Grid, seed: int) -> LogSplines | None:
             break
         best, most = fit, found
     normal = multivariate_normal(Z[:cut].mean(axis=0), np.cov(Z[:cut].T))
-    return best if best is not None and _is_more(most, normal.logpdf(Z[cut:])) else None
+    return best if _is_more(most, normal.logpdf(Z[cut:])) else None, most
 
 
 def _is_more(found: Array, other: Array) -> bool:
@@ -223,9 +232,10 @@ class FoundProducts:
         basis = grid.basis(Z)
         try:
             fit = _started(Z, basis, grid, k, self.seed).maximised(basis, FINE)
-            return replace(self, fit=fit.maximised(basis, self.smoothing))
+            fit = fit.maximised(basis, self.smoothing)
         except (LinAlgError, ValueError):
             return None
+        return replace(self, fit=fit) if len(fit.log_weights) == k else None
 
     def weighed(self) -> WeighedProducts | WeighedBlurredProducts:
         """Return it as arrays, with no share yet."""
@@ -240,6 +250,15 @@ class FoundProducts:
         )
 
 
+def _of_rival(rival: FoundMixture, U: Array, rows: Array, axes: Array) -> Array:
+    """Return the log density, along the axes, of another mixture where components are counted."""
+    cut, n = _cut(len(U))
+    again = rival.again(U[:cut])
+    if again is None:
+        return np.full(n - cut, -math.inf)
+    return again.log_density(rows[cut:n]) - np.linalg.slogdet(axes)[1]
+
+
 def _blurred(rows: Array, sigma: float, seed: int) -> Array:
     if not sigma:
         return rows
@@ -247,11 +266,18 @@ def _blurred(rows: Array, sigma: float, seed: int) -> Array:
 
 
 def likely_products(
-    U: Array, axes: Array, sigma: float, seed: int, *, many: bool = False
+    U: Array,
+    axes: Array,
+    sigma: float,
+    seed: int,
+    *,
+    rival: FoundMixture | None = None,
+    many: bool = False,
 ) -> FoundProducts | None:
     """Return the mixture of products that held-out rows ask for.
 
-    None where it is not likelier than one Gaussian by more than two standard errors.
+    None where it is not likelier than one Gaussian by more than two standard errors, or where its
+    rival is likelier by as much.
 
     Parameters
     ----------
@@ -263,6 +289,8 @@ def likely_products(
         Noise level of the field; 0 for a field at many.
     seed : int
         Of the starts and of the noise.
+    rival : FoundMixture or None, default=None
+        Another mixture of these rows; it is fitted again to those that components are counted on.
     many : bool, default=False
         Whether the field is one at many levels.
     """
@@ -274,8 +302,8 @@ def likely_products(
     Z = rows @ axes.T
     grid = Grid(Z)
     try:
-        fit = _counted(Z, grid, seed)
-        if fit is None:
+        fit, likely = _counted(Z, grid, seed)
+        if fit is None or (rival and _is_more(_of_rival(rival, U, rows, axes), likely)):
             return None
         smoothing = _smoothest(fit, Z)
         fit = fit.maximised(grid.basis(Z), smoothing)

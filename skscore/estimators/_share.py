@@ -152,6 +152,6 @@ def _candidates(rows: Array, axes: Array | None, sigma: float | None, seed: int)
         yield gaussians
     if axes is None or (many and not _is_diagonal(axes)):
         return
-    products = likely_products(rows, axes, level, seed, many=many)
+    products = likely_products(rows, axes, level, seed, rival=gaussians, many=many)
     if products is not None:
         yield products

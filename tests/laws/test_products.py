@@ -314,6 +314,19 @@ def test_a_component_without_rows_is_an_error():
         Seen.of(Grid(Z).basis(Z), shares)
 
 
+def test_a_component_that_loses_its_rows_is_dropped():
+    Z = rows(300, D) * [1.0, 2.0, 0.5]
+    pair = bumpy()
+    basis = pair.grid.basis(Z)
+    first = replace(pair, theta=pair.theta[:1], log_weights=np.zeros(1))
+    found = replace(pair, log_weights=np.array([0.0, -60.0])).maximised(basis, 1e-2)
+    np.testing.assert_allclose(found.theta, first.maximised(basis, 1e-2).theta, atol=1e-3)
+    assert found.log_weights == [0.0]
+    nothing = replace(pair, log_weights=np.array([np.nan, 0.0]))
+    with pytest.raises(np.linalg.LinAlgError, match="lost its rows"):
+        nothing.maximised(basis, 1e-2)
+
+
 def test_normal_rows_are_smoothed_without_limit():
     """Less smoothing is as good within its error, and the smoothest is taken."""
     Z = rows(2000, 2)
@@ -369,6 +382,60 @@ def test_few_or_degenerate_rows_have_none():
     assert likely_products(ROWS[:15], EYE, 0.0, seed=0) is None
     assert likely_products(0 * ROWS, EYE, 0.0, seed=0) is None
     assert likely_products(np.full_like(ROWS, np.inf), EYE, 0.0, seed=0) is None
+
+
+def test_a_likelier_rival_ends_the_search(monkeypatch):
+    """Compared where components are counted, by fits to the other rows there, in units of X."""
+    smoothest = _products._smoothest
+    searched = []
+
+    def search(*args):
+        searched.append(args)
+        return smoothest(*args)
+
+    monkeypatch.setattr(_products, "_smoothest", search)
+
+    class Rival:
+        def __init__(self, gain, collapses=False):
+            self.gain, self.collapses, self.seen = gain, collapses, []
+
+        def again(self, rows):
+            self.seen.append(rows)
+            return None if self.collapses else self
+
+        def log_density(self, rows):
+            self.seen.append(rows)
+            return plain.log_density(rows) + self.gain
+
+    M, axes = np.diag([30.0, 2.0]), np.diag([0.1, 1.0])
+    X = ROWS @ M
+    plain = likely_products(X, axes, 0.0, seed=0)
+    for gain in (-0.3, 0.3):  # the errors are far below
+        searched.clear()
+        rival = Rival(gain)
+        found = likely_products(X, axes, 0.0, seed=0, rival=rival)
+        assert (found is None, len(searched)) == ((True, 0) if gain > 0 else (False, 1))
+        np.testing.assert_array_equal(rival.seen[0], X[:2400])
+        np.testing.assert_allclose(rival.seen[1], X[2400:])
+    assert likely_products(X, axes, 0.0, seed=0, rival=Rival(9.0, collapses=True)) is not None
+    blurred = Rival(9.0)
+    likely_products(X, axes, 2.0, seed=0, rival=blurred)
+    np.testing.assert_array_equal(blurred.seen[0], X[:2400])  # it blurs what it finds itself
+    assert 1.5 < (blurred.seen[1] - X[2400:]).std() < 2.5
+
+
+def test_the_mixture_of_gaussians_is_the_rival(monkeypatch):
+    given = []
+
+    def likely(*args, rival, **params):
+        given.append(rival)
+
+    monkeypatch.setattr(_share, "likely_products", likely)
+    pair = np.concatenate([ROWS, ROWS @ [[0.1, 0.0], [0.0, 0.1]] + 9.0])
+    list(_share._candidates(pair, EYE, 0.0, 0))
+    assert isinstance(given[0], _share.FoundMixture)
+    list(_share._candidates(rows(2000, 2), EYE, 0.0, 0))
+    assert given[1] is None
 
 
 # What a fit makes of it -------------------------------------------------------------------------
@@ -538,6 +605,19 @@ def test_the_log_density_of_what_is_found():
     assert abs(away.mean()) < 0.1
     plain = likely_products(ROWS, np.eye(2), 0.0, seed=0)  # the smoothing has no unit
     np.testing.assert_allclose(found.fit.theta, plain.fit.theta, rtol=1e-6, atol=1e-6)
+
+
+def test_what_loses_a_component_is_not_found_again(monkeypatch):
+    """Members' mixtures are stacked, and have as many components each."""
+    found = likely_products(ROWS, EYE, 0.0, seed=0)
+    started = _products._started
+
+    def lost(*args):
+        fit = started(*args)
+        return replace(fit, log_weights=np.array([0.0, -300.0]))
+
+    monkeypatch.setattr(_products, "_started", lost)
+    assert found.again(ROWS) is None
 
 
 def test_what_is_found_again_has_forgotten_other_rows():
