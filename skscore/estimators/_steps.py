@@ -18,7 +18,6 @@ from skscore._linear import times
 from skscore._model import ScoreModel
 from skscore.networks import ACTIVATIONS, MLP, Ensemble
 from skscore.networks._dual import DualPass
-from skscore.networks._mlp import LayeredNetwork
 from skscore.networks._restricted import Restricted
 from skscore.objectives._curl import size_of
 
@@ -110,35 +109,48 @@ class Step(ABC):
 class OfRestricted:
     """A step of perceptrons whose outer layers are products with a basis that is learnt too.
 
+    ``W_1 = V A``, ``W_L = B V'`` and ``b_L = b V'``, for a basis V (k, d, m).
+
     Parameters
     ----------
     step : Step
-        That of the layers as they are; its weights are replaced at each call.
-    network : LayeredNetwork
-        One restricted network, or a stack of several.
-    optimiser : AdamW
-        The owner of its weights.
+        Of the inner layers A, ..., B; the outer layers take their place here.
+    basis, basis_into : Tensor of shape (k, d, m)
+        V, read at each call, and where its gradient is written.
     """
 
-    def __init__(self, step: Step, network: LayeredNetwork, optimiser: AdamW):
-        self.step, self.network, self.optimiser = step, network, optimiser
+    def __init__(self, step: Step, basis: Tensor, basis_into: Tensor):
+        self.step, self.basis, self.basis_into = step, basis, basis_into
+        own = step.weights[0], step.weights[-1], step.shifts[-1].unsqueeze(1)
+        into = step.into[0], step.into[-1], step.shifts_into[-1].unsqueeze(1)
+        self._own, self._own_into = own, into
+        self._outer, self._outer_into = (self._outer_of(*own) for _ in range(2))
+        step.weights, step.shifts = self._placed(step.weights, step.shifts, self._outer)
+        step.into, step.shifts_into = self._placed(step.into, step.shifts_into, self._outer_into)
 
+    def _outer_of(self, A: Tensor, B: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        V = self.basis
+        return V @ A, B @ V.mT, b @ V.mT
+
+    @staticmethod
+    def _placed(weights: Sequence[Tensor], shifts: Sequence[Tensor], outer: tuple[Tensor, ...]):
+        """Return layers with others for the outermost."""
+        first, last, shift = outer
+        return [first, *weights[1:-1], last], [*shifts[:-1], shift.squeeze(1)]
+
+    @torch.no_grad()
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """As any step."""
-        with torch.enable_grad():
-            layers = self.network.layers
-            if layers[0][0].dim() == 2:
-                layers = [(W.unsqueeze(0), b.unsqueeze(0)) for W, b in layers]
-        step = self.step
-        step.weights, step.shifts = zip(*((W.detach(), b.detach()) for W, b in layers), strict=True)
-        step.into = [torch.empty_like(W) for W in step.weights]
-        step.shifts_into = [torch.empty_like(b) for b in step.shifts]
-        loss = step(x, generator)
-        with torch.enable_grad():
-            # The sum, and not grad_outputs: that imports sympy, which changes warning filters.
-            along = zip(layers, step.into, step.shifts_into, strict=True)
-            inner = sum((W * g).sum() + (b * g_b).sum() for (W, b), g, g_b in along)
-        self.optimiser.differentiate(inner)  # type: ignore[arg-type]
+        V, (A, B, b) = self.basis, self._own
+        for outer, now in zip(self._outer, self._outer_of(A, B, b), strict=True):
+            outer.copy_(now)
+        loss = self.step(x, generator)
+        (g_A, g_B, g_b), (g_first, g_last, g_shift) = self._own_into, self._outer_into
+        torch.bmm(V.mT, g_first, out=g_A)
+        torch.bmm(g_last, V, out=g_B)
+        torch.bmm(g_shift, V, out=g_b)
+        torch.bmm(g_first, A.mT, out=self.basis_into)
+        self.basis_into.baddbmm_(g_last.mT, B).baddbmm_(g_shift.mT, b)
         return loss
 
 
@@ -163,14 +175,14 @@ def step_of(
     (own, *others) = {type(each) for each in networks}
     if model.has_energy or others:
         return None
+    if own not in (MLP, Restricted):
+        return None
     first: Any = networks[0]
-    if own is MLP:
-        weights, into = zip(*map(optimiser.stacked, first.weights), strict=True)
-        shifts, shifts_into = zip(*map(optimiser.stacked, first.biases), strict=True)
-        where = weights, shifts, into, shifts_into
-        return kind(*where, model.precision, first.activation, **options)
-    if own is Restricted:
-        step = kind([], [], [], [], model.precision, first.activation, **options)
-        whole: Any = network.stack if isinstance(network, Ensemble) else network
-        return OfRestricted(step, whole, optimiser)
-    return None
+    inner = first if own is MLP else first.network
+    if own is Restricted and len(inner.weights) == 1:  # V stands on both sides of one layer
+        return None
+    weights, into = zip(*map(optimiser.stacked, inner.weights), strict=True)
+    shifts, shifts_into = zip(*map(optimiser.stacked, inner.biases), strict=True)
+    where = weights, shifts, into, shifts_into
+    step = kind(*where, model.precision, inner.activation, **options)
+    return step if own is MLP else OfRestricted(step, *optimiser.stacked(first.basis))

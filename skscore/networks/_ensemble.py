@@ -25,7 +25,7 @@ from skscore.networks._noise_conditional import (
     FixedNetwork,
     NoiseConditionalMLP,
 )
-from skscore.networks._restricted import ConditionalRestricted, Restricted
+from skscore.networks._restricted import Between, ConditionalRestricted, Restricted
 
 
 class _Stack(LayeredNetwork):
@@ -43,6 +43,22 @@ class _Stack(LayeredNetwork):
             (torch.stack([W for W, _ in layer]), torch.stack([b for _, b in layer]))
             for layer in columns
         ]
+
+
+class _RestrictedStack(_Stack, Between):
+    """Restricted perceptrons of one design, evaluated together."""
+
+    def __init__(self, networks: Sequence[Restricted]):
+        super().__init__(networks)
+        self.field = networks[0].field
+
+    @property
+    def network(self) -> LayeredNetwork:  # type: ignore[override]
+        return _Stack([restricted.network for restricted in self.members])  # type: ignore[misc]
+
+    @property
+    def basis(self) -> Tensor:  # type: ignore[override]
+        return torch.stack([restricted.basis for restricted in self.members])  # type: ignore[misc]
 
 
 class _ConditionalStack(ConditionalNetwork, _Stack):
@@ -73,7 +89,7 @@ class _Loop(nn.Module):
 STACKS = {
     MLP: _Stack,
     FixedNetwork: _Stack,
-    Restricted: _Stack,
+    Restricted: _RestrictedStack,
     NoiseConditionalMLP: _ConditionalStack,
     ConditionalRestricted: _ConditionalStack,
 }

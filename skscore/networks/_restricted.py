@@ -15,7 +15,29 @@ from skscore.networks._mlp import MLP, Layer, LayeredNetwork
 from skscore.networks._noise_conditional import ConditionalNetwork, NoiseConditionalMLP
 
 
-class Restricted(LayeredNetwork):
+class Between(LayeredNetwork):
+    """Abstract base: a perceptron, or several at once, between a basis V and its transpose."""
+
+    network: LayeredNetwork
+    basis: Tensor
+    field: bool
+
+    def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
+        """Return the value and ``tr(A J) = tr(V' A V J_f)``, by tangents of m columns."""
+        if not self.field:
+            return super().value_and_divergence(x, metric)
+        V = self.basis
+        inner = V.mT @ V if metric is None else V.mT @ metric @ V
+        s, divergence = self.network.value_and_divergence(x @ V, inner)
+        return s @ V.mT, divergence
+
+    def floats_per_row(self, n_features: int) -> int:
+        """Return about how many numbers `value_and_divergence` holds at once, for one row."""
+        columns = self.basis.shape[-1] if self.field else n_features
+        return self.network.floats_per_row(columns)
+
+
+class Restricted(Between):
     """A perceptron of m columns between a basis and its transpose.
 
     Parameters

@@ -146,6 +146,7 @@ def test_who_has_one():
     assert type(sliced_step(model, optimiser)) is SlicedStep
     model, optimiser, _ = case(n_directions=2)
     assert type(sliced_step(model, optimiser)) is OfRestricted
+    assert sliced_step(*case(sizes=(), n_directions=2)[:2]) is None
     options = {"curl_penalty": 10.0}
     for sizes in ((), (6,), (6, 5, 6)):
         assert exact_step(*case(sizes=sizes)[:2], **options) is None

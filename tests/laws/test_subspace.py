@@ -112,6 +112,23 @@ def test_its_derivatives_equal_autograd(kind, woken, jacobian):
     torch.testing.assert_close(jw, torch.einsum("nij,ni->nj", J[:3], v[0, :3]), **TIGHT)
 
 
+@pytest.mark.parametrize("metric", [None, draw(D, D, seed=4)], ids=["trace", "metric"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_restricted_networks_together_have_the_divergence_of_each(metric, shared, woken):
+    each = [restrict(woken(perceptron(seed=seed)), orthonormal(seed=seed)) for seed in (3, 4)]
+    together = Ensemble(each)
+    x = draw(N, D) if shared else draw(2, N, D)
+    s, divergence = value_and_divergence(together, x, metric)
+    rows = [x, x] if shared else x
+    pairs = [value_and_divergence(one, own, metric) for one, own in zip(each, rows, strict=True)]
+    expected = [torch.stack(column) for column in zip(*pairs, strict=True)]
+    if shared:
+        expected = [column.mean(dim=0) for column in expected]
+    torch.testing.assert_close(s, expected[0], **TIGHT)
+    torch.testing.assert_close(divergence, expected[1], **TIGHT)
+    assert together.floats_per_row(D) == 2 * each[0].network.floats_per_row(M)
+
+
 @every_kind
 @either
 def test_the_basis_learns(kind, field, woken):
