@@ -107,6 +107,20 @@ def test_batches_of_another_size_and_gradients_that_were_lost():
         torch.testing.assert_close(by_hand, optimiser.gradient, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("n_directions", [0, 2], ids=["whole", "restricted"])
+def test_it_reads_the_weights_as_they_are(n_directions):
+    model, optimiser, x = case(n_directions=n_directions)
+    step = sliced_step(model, optimiser, curl_penalty=10.0)
+    for _ in range(3):
+        step(x, stream(7))
+        by_hand = optimiser.gradient.clone()
+        optimiser.differentiate(
+            sliced(model, x, generator=stream(7), curl_penalty=10.0).mean(dim=-1).sum()
+        )
+        torch.testing.assert_close(by_hand, optimiser.gradient, rtol=1e-11, atol=1e-11)
+        optimiser.move(torch.full((2, 1), 0.1))
+
+
 def assert_same_exact(made, **options):
     model, optimiser, x = made
     step = exact_step(model, optimiser, **options)
