@@ -48,10 +48,6 @@ class _Stack(LayeredNetwork):
 class _RestrictedStack(_Stack, Between):
     """Restricted perceptrons of one design, evaluated together."""
 
-    def __init__(self, networks: Sequence[Restricted]):
-        super().__init__(networks)
-        self.field = networks[0].field
-
     @property
     def network(self) -> LayeredNetwork:  # type: ignore[override]
         return _Stack([restricted.network for restricted in self.members])  # type: ignore[misc]

@@ -20,12 +20,9 @@ class Between(LayeredNetwork):
 
     network: LayeredNetwork
     basis: Tensor
-    field: bool
 
     def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
-        """Return the value and ``tr(A J) = tr(V' A V J_f)``, by tangents of m columns."""
-        if not self.field:
-            return super().value_and_divergence(x, metric)
+        """Return a field and its ``tr(A J) = tr(V' A V J_f)``, by tangents of m columns."""
         V = self.basis
         inner = V.mT @ V if metric is None else V.mT @ metric @ V
         s, divergence = self.network.value_and_divergence(x @ V, inner)
@@ -33,8 +30,7 @@ class Between(LayeredNetwork):
 
     def floats_per_row(self, n_features: int) -> int:
         """Return about how many numbers `value_and_divergence` holds at once, for one row."""
-        columns = self.basis.shape[-1] if self.field else n_features
-        return self.network.floats_per_row(columns)
+        return self.network.floats_per_row(self.basis.shape[-1])
 
 
 class Restricted(Between):
