@@ -127,9 +127,10 @@ def unit_directions(x: Tensor) -> Tensor:
 
 
 def _everywhere(directions: Tensor, x: Tensor) -> Tensor:
-    """Return directions (m, d) at every row, (m, ..., n, d), without a copy."""
-    m, d = directions.shape
-    return directions.view(m, *(1 for _ in x.shape[:-1]), d).expand(-1, *x.shape)
+    """Return directions (m, d), or (k, m, d) of each network, at every row, (m, ..., n, d)."""
+    *own, m, d = directions.shape
+    between = (1 for _ in x.shape[len(own) : -1])
+    return directions.movedim(-2, 0).reshape(m, *own, *between, d).expand(-1, *x.shape)
 
 
 def value_and_divergence(

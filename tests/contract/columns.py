@@ -20,5 +20,5 @@ def images(n=100, seed=0):
 
 def small(**params):
     """Return an estimator of such images that is fitted in a moment."""
-    known = {"network": "unet", "image_shape": SHAPE, "hidden_layer_sizes": (8, 8), "max_iter": 3}
+    known = {"network": "unet", "image_shape": SHAPE, "hidden_layer_sizes": (8,), "max_iter": 3}
     return DenoisingScoreEstimator(**{**known, "random_state": 0, **params})
