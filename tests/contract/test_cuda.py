@@ -14,7 +14,7 @@ from skscore.datasets import GaussianMixture
 
 X = GaussianMixture.random().sample(600, random_state=0)
 NETWORKS = ["sliced", "sliced-deep", "exact-energy", "exact-network", "exact-gelu"]
-NETWORKS += ["sliced-ensemble", "exact-members-energy", "sliced-sigma"]
+NETWORKS += ["sliced-ensemble", "sliced-sigma"]
 NETWORKS += ["denoising", "denoising-one", "denoising-energy", "denoising-network"]
 NUMBERS = (type(None), bool, int, float, str)
 

@@ -221,6 +221,7 @@ def test_the_levels_reach_the_objective(params, levels, planned):
     assert estimator.sigmas_.tolist() == list(ends)
 
 
+@pytest.mark.slow
 def test_the_automatic_range(planned):
     """The largest distance of two rows, and a hundredth of a deviation or half a column's step."""
     rows = X * [*[1e3] * 5, *[1e-3] * 5]

@@ -117,6 +117,7 @@ def test_a_constant_column_is_left_out(cls):
     assert (vae.inverse_transform(vae.transform(held))[:, 1] == 7.0).all()
 
 
+@pytest.mark.slow
 @BOTH
 def test_learns_a_linear_gaussian_model(cls):
     """Factor analysis with one factor: the maximum of the likelihood is nearly reached."""

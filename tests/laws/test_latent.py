@@ -148,6 +148,7 @@ def test_bound_score_has_the_divergence_of_autograd(woken, d):
         torch.testing.assert_close(divergence, wanted.diagonal(dim1=1, dim2=2).sum(dim=1))
 
 
+@pytest.mark.slow
 def test_learnt_entropy_gradient_of_a_fixed_gaussian_encoder_is_the_analytic_one():
     """u ~ N(a(c), b(c)^2): dH/da = 0 and dH/db = 1 / b, for each c."""
     made = ConditionalScore(2, generator=stream())

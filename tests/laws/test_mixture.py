@@ -505,6 +505,7 @@ def test_directions_of_a_flow_fit_in_memory(monkeypatch):
     assert 8 * max(at_once) <= TANGENT_BYTES / 4
 
 
+@pytest.mark.slow
 def test_fits_that_overlap_leave_the_process_as_it_was():
     def state():
         return [pool["num_threads"] for pool in threadpool_info()], list(warnings.filters)

@@ -508,6 +508,7 @@ def test_estimators_find_the_directions(name):
         assert (values > 0.02 * values[0]).sum() <= est.n_members * est.n_directions_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sliced", "many levels"])
 def test_the_switch(name):
     est = clone(FITS[name]).set_params(random_state=0, **LEAN)
@@ -536,6 +537,7 @@ def test_each_network_trains_by_the_step_of_its_own_weights(monkeypatch):
     assert sum(n_steps) == est.n_iter_ * (2700 // 128)
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_has_all_directions():
     def own(n_features, n_outputs, *, generator):
         return MLP(n_features, n_outputs, generator=generator, hidden_layer_sizes=(24, 24))
