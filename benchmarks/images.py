@@ -6,10 +6,11 @@
     python benchmarks/images.py --parts samplers --tasks mnist ...
     python benchmarks/images.py --parts step
     python benchmarks/images.py --tasks balanced --widths 64 128 --steps 28000 --models longer ...
-    python benchmarks/images.py --tasks balanced --seed 101 --models other ...
+    python benchmarks/images.py --tasks balanced --seed 101 ...
 
 `DenoisingScoreEstimator(network="unet", image_shape=...)` with its defaults, one fit to a task.
-Fitted models are kept in the folder of --models and fitted again where they are missing.
+Fitted models are kept in the folder of --models, by task and seed, and fitted again where they are
+missing: use another folder for other widths or steps.
 
 samples: 1,000 samples, judged by a classifier of real images (its own accuracy on fresh images is
 printed): `sure` the share that it gives one class a probability above 0.9, `shares` the greatest
@@ -224,7 +225,7 @@ def judged(S, judge, X, y, fresh):
 
 def model_of(task, args):
     """Return the fitted estimator of a task, from the folder or anew."""
-    path = args.models / f"{task}.pkl"
+    path = args.models / f"{task}-{args.seed}.pkl"
     if not path.exists():
         side = 8 if task == "digits" else 28
         est = DenoisingScoreEstimator(
@@ -275,7 +276,7 @@ def samples(task, args, save):
                 **judged(S, judge, X, y, fresh),
             }
         )
-        np.save(args.models / f"{task}-{what}.npy", S[:100].astype(np.float32))
+        np.save(args.models / f"{task}-{args.seed}-{what}.npy", S[:100].astype(np.float32))
 
 
 def samplers(task, args, save):
