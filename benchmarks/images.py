@@ -1,4 +1,4 @@
-"""Images: shapes in equal and unequal shares (seed 001, section 3), MNIST rows and digits.
+"""Images: shapes in equal and unequal shares, MNIST rows and digits.
 
 ::
 
@@ -7,6 +7,8 @@
     python benchmarks/images.py --parts step
     python benchmarks/images.py --tasks balanced --widths 64 128 --steps 28000 --models longer ...
     python benchmarks/images.py --tasks balanced --seed 101 ...
+
+The shapes and their unequal shares are those of Kondracki and Le Bihan (2024, section 3).
 
 `DenoisingScoreEstimator(network="unet", image_shape=...)` with its defaults, one fit to a task.
 Fitted models are kept in the folder of --models, by task and seed, and fitted again where they are

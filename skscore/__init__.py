@@ -4,7 +4,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-# Public names and their rooms; loaded at first use, so that datasets and metrics need no torch.
+# Public names and their homes; loaded at first use, so that datasets and metrics need no torch.
 _HOMES = {
     "DenoisingScoreEstimator": "skscore.estimators",
     "GaussianVAE": "skscore.latent",
@@ -13,22 +13,21 @@ _HOMES = {
     "KernelScoreEstimator": "skscore.kernel",
     "ScoreMatchingEstimator": "skscore.estimators",
     "SlicedScoreEstimator": "skscore.estimators",
-    "datasets": "skscore",
-    "exceptions": "skscore",
-    "metrics": "skscore",
-    "testing": "skscore",
 }
+_ROOMS = (
+    *("datasets", "density", "exceptions", "metrics", "networks", "noise", "objectives"),
+    *("samplers", "testing"),
+)
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_HOMES, *_ROOMS]
 
 
 def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES[name]
-    return (
-        import_module(f"{home}.{name}") if home == __name__ else getattr(import_module(home), name)
-    )
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():

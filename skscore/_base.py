@@ -209,6 +209,12 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         -------
         ndarray of shape (n_samples, n_features)
             The field, in the inverse units of X.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`: other columns, NaN or infinity, or rows too far away for
+            float64.
         """
         return self._finite(self._score_samples(self._query(X)))
 
@@ -230,6 +236,12 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         -------
         float
             The score.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`: other columns, NaN or infinity, or rows too far away for
+            float64.
         """
         return self.score_details(X).value
 
@@ -252,6 +264,11 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         -------
         ScoreDetails
             With `value`, `standard_error`, `skill`, `skill_error`, `trimmed`, `trimmed_error`.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`, or `covariance` or `trim` is not valid.
         """
         real(high=0.5, closed=True)("trim", trim)
         X = self._query(X)

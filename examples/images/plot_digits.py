@@ -58,7 +58,7 @@ def show(ax, rows, title):
 # %%
 # Samples
 # -------
-# Each walk begins in noise of the highest level and ends at the lowest, a sixteenth of the range:
+# Each walk begins in noise of the highest level and ends at the lowest, 1/32 of the range:
 # half the step between two of the digits' 17 grey values.
 figure, axes = plt.subplots(2, 1, figsize=(6, 5.2))
 show(axes[0], X, "training images")

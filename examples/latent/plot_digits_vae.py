@@ -5,8 +5,8 @@ Codes of digits by a Gaussian and by an implicit encoder
 
 Two variational autoencoders explain scikit-learn's digits by two numbers each. They have the
 same decoder, the same trunk and the same training, and differ in the law of a code given its digit:
-a Gaussian, or whatever a network makes of noise. Seed 000 of this project promises that the freer
-law is worth its noisier loss; here both are measured.
+a Gaussian, or whatever a network makes of noise. A poster of Brown and Wei (University of
+Melbourne) promises that the freer law is worth its noisier loss; here both are measured.
 
 Run it as a script, with ``--quick`` for a short training; pictures go to ``pictures/``.
 """

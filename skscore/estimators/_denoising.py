@@ -43,17 +43,19 @@ class DenoisingScoreEstimator(ImageEstimator):
         None is a perceptron. "unet" is :class:`skscore.networks.UNet`, for images; it needs
         `image_shape`. A callable is a factory of a network of your own, as
         ``(n_features, n_outputs, *, generator) -> torch.nn.Module``: rows in and rows out, each
-        row for itself; ``n_outputs`` is 1 for an energy. It is called once for each member. Its
-        `forward` may take a second argument, (n, 1), the log of the noise level; without one the
-        level enters by the scale of its rows and values alone. It replaces `hidden_layer_sizes`,
-        `activation` and `frequency_spread`.
+        row for itself; ``n_outputs`` is 1 for an energy. It is called once for each member. At
+        many levels its rows come scaled to deviations of about one at every level, and its values
+        are scaled in turn and added to the Gaussian's score (as in Karras et al. 2022). Its
+        `forward` may take a second argument, (n, 1), the log of the noise level over the root mean
+        variance of the data; without one the level enters by these scales alone. It replaces
+        `hidden_layer_sizes`, `activation` and `frequency_spread`.
     image_shape : (int, int, int), default=None
         Channels, height and width, where each row of X is an image, flattened in this order. All
-        pixels have then one centre and one scale, the Gaussian below the network is isotropic,
-        noise levels are drawn log-normally (Karras et al. 2022), the field is evaluated in
-        float32, and from 17 pixels on `score` estimates the divergence along 16 directions. A
-        "unet" at many levels that is no energy trains with products in bfloat16 where the device
-        has such arithmetic. Needs a `network`.
+        pixels have then one centre and one scale, the Gaussian below the network is isotropic
+        without shrinkage, no mixture is fitted, noise levels are drawn log-normally (Karras et al.
+        2022), the field is evaluated in float32, and from 17 pixels on `score` estimates the
+        divergence along 16 directions. A "unet" at many levels that is no energy trains with
+        products in bfloat16 where the device has such arithmetic. Needs a `network`.
     n_members : int or "auto", default="auto"
         Networks whose mean the field is; "auto" is 2, and 1 for images. Each holds out other
         rows, and one loop trains all.
@@ -168,6 +170,7 @@ class DenoisingScoreEstimator(ImageEstimator):
     level "langevin" and, with an energy, "mala". Keywords: ``n_steps`` (100 levels that are walked
     down; annealed Langevin: 10 steps at each of 50 levels; chains at the lowest level: 200 steps; a
     ladder is walked down level by level, and takes it for annealed Langevin alone), ``callback``,
+    which sees ``(step, which, X)`` after each step of each block of 256 rows (images: 32),
     ``init``, rows in the units of X at the highest level in place of noise, and ``step_size``,
     ``n_corrections``, ``churn`` where the sampler has them.
 
@@ -177,7 +180,8 @@ class DenoisingScoreEstimator(ImageEstimator):
     and so are samples with ``given`` unless `guidance` says otherwise. Tables keep no early
     network.
 
-    ``given=`` draws the rest of each row from its law given some values: an array of shape
+    ``given=``, with `sampler` "auto" or "predictor_corrector", draws the rest of each row from its
+    law given some values: an array of shape
     (n_features,) or (n_samples, n_features), or a data frame, NaN where a value is to be drawn; or
     a dictionary of known values by column. They come back as they are. Each level has a step down
     and 20 Langevin corrections of ``step_size=0.5`` squared noise levels (`n_corrections`), and the

@@ -90,6 +90,12 @@ class FittedNetwork(BaseScoreEstimator):
         -------
         ndarray of shape (n_samples,)
             Its gradient is minus `score_samples`.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`: other columns, NaN or infinity, or rows too far away for
+            float64.
         """
         return self._energy(self._query(X))
 

@@ -99,6 +99,12 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Log density of each row.
         standard_error : ndarray of shape (n_samples,)
             Only with `return_std`.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`, a parameter is not valid, or `n_steps` is given on a ladder,
+            where the steps are those from level to level.
         """
         X = self._query(X)
         option("auto", "exact", "hutchinson")("trace", trace)
@@ -159,6 +165,12 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         ndarray of shape (n_samples, n_components)
             Codes, as many columns as X has directions that vary.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`: other columns, NaN or infinity, or rows too far away for
+            float64.
         """
         X = self._query(X)
         low = self._design.levels.sigmas[-1]
@@ -183,6 +195,11 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         ndarray of shape (n_samples, n_components)
             Codes.
+
+        Raises
+        ------
+        ValueError
+            When a parameter or X is not valid; the message names it and the remedy.
         """
         return self.fit(X, y, **fit_params).transform(X)
 

@@ -286,6 +286,11 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
         -------
         ndarray of shape (n_samples,)
             Its gradient is minus `score_samples`.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`, or the model has no such noise level.
         """
         check_is_fitted(self)
         level = self._known_level(sigma)

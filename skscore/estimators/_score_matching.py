@@ -15,9 +15,9 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
 
     The trace of a network with one or two hidden layers has a closed form that costs about one
     forward pass at any number of features; deeper ones cost n_features times as much, and
-    :class:`SlicedScoreEstimator` is then faster, and its three layers were as near to the truth or
-    nearer on every task of ``benchmarks/accuracy.py``. Up to three features the two are the same:
-    the default has three layers, and both take all unit vectors.
+    :class:`SlicedScoreEstimator` is then faster, and its three layers were nearer to the truth, or
+    within two percent, on every task of ``benchmarks/accuracy.py``. Up to three features the two
+    are the same: the default has three layers, and both take all unit vectors.
 
     Parameters
     ----------
@@ -150,7 +150,8 @@ class ScoreMatchingEstimator(NetworkScoreEstimator):
     the mean curvature of log p. ``callback(step, which, X)`` sees each block of 256 rows, the
     slice `which` of the result, after each step. A chain that runs out of the reach of the
     training rows begins again where it started, with a warning where these are more than one in
-    a hundred; when they are more than half, `sample` raises DivergenceError.
+    a hundred; when they are more than half, `sample` raises DivergenceError. MALA refuses moves
+    out of reach, and raises it when under one move in a hundred is accepted.
 
     A constant column is warned about; the field there is ``-(x - mean)``, it is no part of the
     objective, and samples have the constant. Directions in which the columns are collinear are

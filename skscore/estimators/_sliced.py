@@ -19,9 +19,9 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
 
     A step costs about two forward passes at any number of features and any depth. More directions
     to a row lower the noise of a step, but at equal time they gain nothing. The default of three
-    hidden layers was nearer to the truth than the two of :class:`ScoreMatchingEstimator`, or as
-    near, on every task of ``benchmarks/accuracy.py`` with more than three features; up to three
-    the two estimators are the same.
+    hidden layers was nearer to the truth than the two of :class:`ScoreMatchingEstimator`, or within
+    two percent, on every task of ``benchmarks/accuracy.py`` with more than three features; up to
+    three the two estimators are the same.
 
     Parameters
     ----------
@@ -162,7 +162,8 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
     the mean curvature of log p. ``callback(step, which, X)`` sees each block of 256 rows, the
     slice `which` of the result, after each step. A chain that runs out of the reach of the
     training rows begins again where it started, with a warning where these are more than one in
-    a hundred; when they are more than half, `sample` raises DivergenceError.
+    a hundred; when they are more than half, `sample` raises DivergenceError. MALA refuses moves
+    out of reach, and raises it when under one move in a hundred is accepted.
 
     A constant column is warned about; the field there is ``-(x - mean)``, it is no part of the
     objective, and samples have the constant. Directions in which the columns are collinear are

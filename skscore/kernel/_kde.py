@@ -67,7 +67,7 @@ class KDEScoreBaseline(BaseScoreEstimator):
 
     See Also
     --------
-    SlicedScoreEstimator : A network, better from a few dimensions on.
+    SlicedScoreEstimator : A network, nearer to the truth at 1,000 rows and more.
 
     Notes
     -----
@@ -192,6 +192,12 @@ class KDEScoreBaseline(BaseScoreEstimator):
         -------
         ndarray of shape (n_samples,)
             Normalised; a constant column counts as N(mean, 1).
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`: other columns, NaN or infinity, or rows too far away for
+            float64.
         """
         from skscore.kernel import _gaussian
 

@@ -228,6 +228,12 @@ class KernelScoreEstimator(BaseScoreEstimator):
         -------
         ndarray of shape (n_samples,)
             Its gradient is minus `score_samples`.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`: other columns, NaN or infinity, or rows too far away for
+            float64.
         """
         X = self._query(X)
         energy_u = -self._basis.log_density(self._affine.transform(X), self.dual_coef_)

@@ -131,7 +131,7 @@ class ImplicitEncoder(Encoder):
     generator : torch.Generator
         Draws the initial weights.
     hidden_layer_sizes, activation
-        Of the trunk; the noise network has the first layer's width, at most 128.
+        Of the trunk; the noise network has two layers of the narrowest width, at most 96.
     """
 
     def __init__(

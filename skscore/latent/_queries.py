@@ -95,6 +95,12 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_components)
             Codes; the prior of each is N(0, 1). The same at each call.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`: other columns, NaN or infinity, or, with the Bernoulli
+            likelihood, values outside [0, 1].
         """
         X = self._query(X)
         with _torch.isolated():
@@ -188,6 +194,13 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_features)
             Rows in the units of X; with the Bernoulli likelihood zeros and ones.
+
+        Raises
+        ------
+        ValueError
+            When a parameter is not valid.
+        MemoryError
+            When this machine cannot hold the samples.
         """
         check_is_fitted(self)
         integer(1)("n_samples", n_samples)
@@ -227,6 +240,12 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,)
             In the units of X; a constant column has no part in it.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`: other columns, NaN or infinity, or, with the Bernoulli
+            likelihood, values outside [0, 1].
         """
         return self._evidence(self._query(X), 512)[0]
 
@@ -244,6 +263,12 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         float
             The score.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`: other columns, NaN or infinity, or, with the Bernoulli
+            likelihood, values outside [0, 1].
         """
         return self.score_details(X).value
 
@@ -267,6 +292,11 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         LikelihoodDetails
             With `value`, `standard_error`, `importance_error`, `importance_bias`,
             `effective_share`, `smallest_share` and `n_draws`.
+
+        Raises
+        ------
+        ValueError
+            When X is not as in `fit`, or a parameter is not valid.
         """
         X = self._query(X)
         integer(2)("n_draws", n_draws)
