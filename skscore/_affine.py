@@ -133,8 +133,7 @@ class AffineMap:
         d = len(moments.mean)
         centre = float(moments.mean.mean())
         unit = float(np.sqrt(np.mean(moments.scale**2 + (moments.mean - centre) ** 2)))
-        matrix = np.eye(d) / (unit if scaled else 1.0)
-        return cls(np.full(d, centre), matrix, d)
+        return IsotropicMap(np.full(d, centre), np.array(1 / unit if scaled else 1.0), d)
 
     @classmethod
     def centring(cls, moments: Moments) -> AffineMap:
@@ -188,6 +187,10 @@ class AffineMap:
         """``log |det W|``: what a log density gains on its way back to the units of X."""
         return float(np.linalg.slogdet(self.matrix)[1])
 
+    def bound(self, X: Array) -> Array:
+        """Return a bound of the modelled coordinates of rows, (n, d) to (n, rank)."""
+        return np.abs(X - self.mean) @ np.abs(self.matrix[: self.rank].T)
+
     def transform(self, X: Array) -> Array:
         """Standardise rows: (n, d) to the (n, rank) modelled coordinates."""
         return (X - self.mean) @ self.matrix[: self.rank].T
@@ -223,3 +226,54 @@ class AffineMap:
         """``tr(S ds/dx)`` of the fixed field in the null coordinates."""
         N = self.matrix[self.rank :]
         return -float(np.trace(N @ covariance @ N.T))
+
+
+class IsotropicMap(AffineMap):
+    """Coordinates ``u = W (x - m)`` with a number W, which takes no d x d matrix.
+
+    Attributes
+    ----------
+    matrix : ()
+        W.
+    """
+
+    is_diagonal = True
+    axes = None  # there are no directions to choose
+
+    @property
+    def scales(self) -> Array:
+        """W, for each column."""
+        return np.full(self.rank, float(self.matrix))
+
+    @property
+    def log_det(self) -> float:
+        """``log |det W|``: what a log density gains on its way back to the units of X."""
+        return self.rank * float(np.log(self.matrix))
+
+    def bound(self, X: Array) -> Array:
+        """Return the modelled coordinates of rows without their signs."""
+        return np.abs(self.transform(X))
+
+    def transform(self, X: Array) -> Array:
+        """Standardise rows."""
+        return (X - self.mean) * self.matrix
+
+    def inverse_transform(self, U: Array) -> Array:
+        """Return coordinates to rows."""
+        return self.mean + U / self.matrix
+
+    def null(self, X: Array) -> Array:
+        """Return the null coordinates, which are none."""
+        return np.zeros((len(X), 0))
+
+    def pull_score(self, X: Array, score_u: Array) -> Array:
+        """``s_x = W s_u``."""
+        return score_u * self.matrix
+
+    def metric(self, covariance: Array) -> Array:
+        """Return ``A = W S W``."""
+        return self.matrix**2 * covariance
+
+    def null_divergence(self, covariance: Array) -> float:
+        """Return that of no coordinates."""
+        return 0.0

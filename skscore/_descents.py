@@ -177,9 +177,7 @@ class _Given:
         self.rows = np.broadcast_to(rows, (n_samples, d))
         self.known: NDArray[np.bool_] = ~np.isnan(self.rows)
         self.affine = affine
-        far = np.nan_to_num(np.abs(self.rows - affine.mean)) @ np.abs(
-            affine.matrix[: affine.rank].T
-        )
+        far = affine.bound(np.where(self.known, self.rows, affine.mean))
         if not (far <= reach).all():
             i = int(np.argmax(far.max(axis=1)))
             raise ValueError(

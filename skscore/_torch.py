@@ -130,6 +130,15 @@ class _Borrowed:
 one_thread = _Borrowed(torch.get_num_threads, torch.set_num_threads, 1)
 global_stream = _Borrowed(torch.get_rng_state, torch.set_rng_state)
 
+
+@contextmanager
+def for_factories(seed: int) -> Iterator[None]:
+    """Let a caller's factory, which may say neither where nor from which stream, be repeatable."""
+    with torch.device("cpu"), global_stream:
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
 # A forked child of a process that used two OpenMP threads hangs in its first parallel region.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

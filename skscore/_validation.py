@@ -148,9 +148,12 @@ def describe(
     ------
     DegenerateDataError
         When every column is constant.
+    MemoryError
+        When this machine cannot hold the covariance.
     ValueError
         When a column's scale leaves the range of float64.
     """
+    refuse_wide(X.shape[1])
     moments = Moments.of(X, shrinkage)
     if not moments.varying.any():
         raise DegenerateDataError(
@@ -214,13 +217,28 @@ def _names(which: NDArray[np.bool_], names: NDArray | None, limit: int = 10) -> 
 
 def refuse_oversize(n_rows: int, n_columns: int, name: str) -> None:
     """Raise MemoryError, before anything is allocated, for rows that this machine cannot hold."""
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not a POSIX system
-        total = 2**40
-    wanted = n_rows * n_columns * 8
+    wanted, total = n_rows * n_columns * 8, _memory()
     if wanted > total:
         raise MemoryError(
             f"{name}={n_rows} rows of {n_columns} columns take {wanted / 2**30:.0f} GiB; this "
             f"machine has {total / 2**30:.0f} GiB. Sample in parts."
         )
+
+
+def refuse_wide(n_columns: int) -> None:
+    """Raise MemoryError, before it is allocated, for a covariance that this machine cannot hold."""
+    wanted, total = 3 * n_columns**2 * 8, _memory()  # with what it is made of
+    if wanted > total:
+        raise MemoryError(
+            f"X has {n_columns} columns (the pixels of images), whose covariance takes "
+            f"{wanted / 2**30:.0f} GiB; this machine has {total / 2**30:.0f} GiB. Use smaller "
+            f"images, or fewer columns."
+        )
+
+
+def _memory() -> int:
+    """Return the bytes of this machine."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return 2**40

@@ -95,15 +95,17 @@ def _shares(class_weights: Sequence[float] | None) -> Array:
     if class_weights is None:
         return np.full(len(SHAPES), 1 / len(SHAPES))
     try:
-        weights = np.asarray(class_weights, dtype=np.float64)
+        weights = np.asarray(class_weights)
+        weights = weights.astype(np.float64) if weights.dtype.kind in "fiub" else np.empty(0)
     except (TypeError, ValueError):
         weights = np.empty(0)
     valid = weights.shape == (len(SHAPES),) and np.isfinite(weights).all() and (weights >= 0).all()
-    if not valid or not weights.sum() > 0:
+    if not valid or not weights.any():
         raise ValueError(
             f"class_weights={class_weights!r} is not valid: it must be {len(SHAPES)} finite "
             f"numbers >= 0, one each for {', '.join(SHAPES)}, not all zero."
         )
+    weights /= weights.max()  # the sum of large ones may leave the float range
     return weights / weights.sum()
 
 

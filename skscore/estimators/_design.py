@@ -5,6 +5,7 @@ Kept from the fit, so that a copy does not depend on what was set on the estimat
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,9 +26,21 @@ from skscore.networks import Ensemble, Gated
 from skscore.noise import Levels, OneLevel
 
 IMAGE_BLOCK_ROWS = 32
+FACTORY = "a factory (n_features, n_outputs, *, generator), as partial(UNet, image_shape=...) is"
 
 # Torch computes their second derivative wrongly (seen in 2.13), and training needs it.
 WRONG = (nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+
+PARAMETERS = {"widths": "hidden_layer_sizes"}  # of factories, by keyword
+
+
+def _plain(factory: Callable[..., nn.Module]) -> tuple[object, dict[str, object]]:
+    """Return a factory and its keywords as something to compare."""
+    if not isinstance(factory, partial):
+        return factory, {}
+    inner, keywords = _plain(factory.func)
+    return inner, keywords | factory.keywords
 
 
 @dataclass(frozen=True)
@@ -81,20 +94,20 @@ class Design:
 
     def refuse_another(self, earlier: Design) -> None:
         """Raise ValueError when a warm start would read the earlier weights as another network."""
-        plain = [
-            (f.func, f.keywords) if isinstance(f, partial) else f
-            for f in (self.factory, earlier.factory)
-        ]
-        same = (self.energy, self.n_members, self.levels) == (
-            earlier.energy,
-            earlier.n_members,
-            earlier.levels,
-        )
-        if plain[0] != plain[1] or not same:
+        own, other = (_plain(design.factory) for design in (self, earlier))
+        changed = {
+            "network": own[0] != other[0],
+            **{PARAMETERS.get(k, k): own[1].get(k) != v for k, v in other[1].items()},
+            "parametrization": self.energy != earlier.energy,
+            "n_members": self.n_members != earlier.n_members,
+            "the noise levels (sigma, sigma_min, sigma_max, n_noise_levels)": self.levels
+            != earlier.levels,
+        }
+        if any(changed.values()):
+            names = ", ".join(name for name, is_other in changed.items() if is_other)
             raise ValueError(
-                "warm_start=True needs the network of the earlier fit: set hidden_layer_sizes, "
-                "activation, frequency_spread, network, n_members, sigma and parametrization "
-                "as they were, or warm_start=False."
+                f"warm_start=True needs the network of the earlier fit, but {names} changed: set "
+                f"this as it was, or warm_start=False."
             )
 
     def build(self, seed: int, weights: dict[str, NDArray] | None) -> ScoreModel | Denoiser:
@@ -106,12 +119,12 @@ class Design:
             When the factory returns no module, or one of the wrong shape.
         """
         stream = _torch.generator(seed, torch.device("cpu"))
-        # A factory of the user's may say neither where nor from which stream.
-        with torch.device("cpu"), _torch.global_stream:
-            torch.default_generator.manual_seed(seed)
-            members = [self._member(stream) for _ in range(self.n_members)]
-        if len({id(member) for member in members}) < len(members):
-            raise refuse("network", self.factory, "a factory of a new module at each call")
+        with _torch.for_factories(seed):
+            made = [self._made(stream) for _ in range(self.n_members)]
+            if len({id(network) for network in made}) < len(made):
+                raise refuse("network", self.factory, "a factory of a new module at each call")
+            # A copy: a module that the factory returns at every call stays as it is.
+            members = [self._member(copy.deepcopy(network)) for network in made]
         network = members[0] if self.n_members == 1 else Ensemble(members)
         if weights is not None:
             tensors = {name: torch.tensor(w, device="cpu") for name, w in weights.items()}
@@ -137,15 +150,18 @@ class Design:
         parameters = inspect.signature(own.forward).parameters.values()  # type: ignore[arg-type]
         return sum(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters) > 1
 
-    def _member(self, stream: torch.Generator) -> nn.Module:
-        """Return one network of the right shape."""
-        rank = self.rank
-        n_outputs = 1 if self.energy else rank
+    @property
+    def _n_outputs(self) -> int:
+        return 1 if self.energy else self.rank
+
+    def _made(self, stream: torch.Generator) -> nn.Module:
+        """Return what the factory makes."""
         try:
-            network = self.factory(rank, n_outputs, generator=stream)
+            network = self.factory(self.rank, self._n_outputs, generator=stream)
         except TypeError as error:
-            raise refuse(
-                "network", self.factory, "a factory (n_features, n_outputs, *, generator)"
+            raise ValueError(
+                f"{refuse('network', self.factory, FACTORY)} Calling it so gave "
+                f"{type(error).__name__}: {error}"
             ) from error
         if not isinstance(network, nn.Module):
             raise refuse("network", network, "a factory that returns a torch.nn.Module")
@@ -158,6 +174,11 @@ class Design:
             )
         if not any(p.requires_grad for p in network.parameters()):
             raise refuse("network", self.factory, "a factory of a module with parameters to train")
+        return network
+
+    def _member(self, network: nn.Module) -> nn.Module:
+        """Return one network, ready, of the right shape."""
+        rank, n_outputs = self.rank, self._n_outputs
         network = network.eval().to(torch.float32)
         rows = torch.zeros(2, rank, dtype=torch.float32, device="cpu")
         try:

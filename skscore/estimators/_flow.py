@@ -89,7 +89,7 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         n_probes : int, default=16
             Directions of the estimate, at least two.
         random_state : int, RandomState instance or None, default=None
-            Draws the directions.
+            Draws the directions, the same for all rows.
         return_std : bool, default=False
             Whether the standard error over the directions is returned too; zero when exact.
 
@@ -117,10 +117,13 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         stream = _torch.generator(seed, self._model.precision.device)
         taus, scheme = self._path(n_steps)
         low = self._design.levels.sigmas[-1]
+        like = self._model.precision.to(self._design.dtype)
+        # The same for all rows, so that the value of each does not depend on the others.
+        probes = PROJECTIONS["rademacher"]((n_probes, 1, self._affine.rank), stream, like)
 
         def values(velocity, x: Tensor) -> tuple[Tensor, ...]:
             w, log_det = self._model.to_flow(x, low)
-            v = None if exact else PROJECTIONS["rademacher"]((n_probes, *w.shape), stream, w)
+            v = None if exact else probes.expand(-1, len(w), -1)
             found = flow_log_density(velocity, w, taus, directions=v, scheme=scheme) + log_det
             spread = zeros_like(found[0]) if exact else found.std(dim=0)
             return found.mean(dim=0), spread / math.sqrt(n_probes)

@@ -21,6 +21,7 @@ from skscore.objectives import denoising
 WIDTHS = (32, 96)  # channels at each resolution
 CENTER, SPREAD = 2.0, 1.2  # of the noise levels in training, in deviations, and of their log
 UNIFORM = 0.1  # share of the rows that is spread over all levels below
+LONGEST = 10_000  # sides are shorter
 MARGIN = 0.25  # share of the range by which pixels may leave it, beside six times the noise
 
 
@@ -35,14 +36,19 @@ def _network(name: str, value: object) -> None:
 def _image_shape(name: str, value: object) -> None:
     if value is None:
         return
+    sides = list(value) if isinstance(value, list | tuple | np.ndarray) else []
     try:
-        sides = list(value)  # type: ignore[call-overload]
         for side in sides:
-            integer(1, 10_000)(name, side)
-    except (TypeError, ValueError):
+            integer(1, LONGEST)(name, side)
+    except ValueError:
         sides = []
     if len(sides) != 3:
-        raise refuse(name, value, "None, or three integers >= 1: (channels, height, width)")
+        raise refuse(
+            name,
+            value,
+            f"None, or a tuple of three integers from 1 to {LONGEST - 1}: (channels, height, "
+            f"width)",
+        )
 
 
 def _one_level_unet(
@@ -218,5 +224,6 @@ class ImageEstimator(ManyLevelEstimator):
             raise ValueError(
                 f"{name} has pixels from {known.min():.4g} to {known.max():.4g}, but those of the "
                 f"images that were fitted are from {low:.4g} to {high:.4g}: scale these images as "
-                f"those were."
+                f"those were, by one number for all pixels (X / X.max()): a scale for each, as "
+                f"StandardScaler's, blows up those that are rarely lit."
             )

@@ -154,7 +154,8 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
                 f"{WIDEST:g}: pass other values, or 'auto' for both."
             )
         if self.n_noise_levels is None:
-            return self._law(high, low, U)
+            kept = known and earlier.between and earlier.sigmas == (high, low)  # type: ignore[union-attr]
+            return earlier if kept else self._law(high, low, U)  # type: ignore[return-value]
         return Ladder(tuple(geometric_grid(high, low, int(self.n_noise_levels))))
 
     def _refuse_a_range(self) -> None:

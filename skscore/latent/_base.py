@@ -29,11 +29,13 @@ from skscore._validation import random_state as random_state_of
 from skscore.exceptions import DivergenceError
 from skscore.latent._design import Array, Columns, Design, refuse_grey
 from skscore.latent._encoders import Encoder
+from skscore.latent._likelihood import GaussianDecoder
 from skscore.latent._queries import Queries
 from skscore.latent._training import History, Plan, fit_vae
 from skscore.networks import ACTIVATIONS
 
 LARGEST_RATE = 1e30
+FARTHEST_MEAN = 1e5  # deviations from zero that a given network can learn columns at, in float32
 
 
 def _decoder(name: str, value: object) -> None:
@@ -121,6 +123,11 @@ class BaseVAE(
                 f"n_components={d} is more than the data have: n_features={X.shape[1]}. Use at "
                 f"most as many components as features, or give a decoder."
             )
+        if self.likelihood == "bernoulli" and not isinstance(self.noise_scale, str):
+            raise ValueError(
+                f"noise_scale={self.noise_scale!r} has no meaning with likelihood='bernoulli', "
+                f"whose pixels have no noise: leave it at 'auto'."
+            )
         refuse_grey(X, self.likelihood)
         device = _torch.resolve_device(self.device)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -140,6 +147,11 @@ class BaseVAE(
             model = design.build(seed)
             weights = {k: v.numpy().copy() for k, v in model.state_dict().items()}
             model = model.to(device, torch.float32)
+            if self.decoder is not None and isinstance(model.decoder, GaussianDecoder):
+                if model.decoder.is_known:
+                    model.decoder.in_float64()
+                else:
+                    columns.refuse_offset(FARTHEST_MEAN)
             history, failure = self._train(model, design, X, device, seed)
             # The buffers of a given decoder stay as they were, not rounded to float32.
             weights |= {k: v.detach().cpu().numpy().copy() for k, v in model.named_parameters()}
@@ -159,7 +171,7 @@ class BaseVAE(
         n = len(X)
         size = min(n, self._batch if self.batch_size == "auto" else int(self.batch_size))
         per_epoch = max(1, n // size)
-        known = not any(p.requires_grad for p in model.decoder.network.parameters())
+        known = model.decoder.is_known
         steps = self._steps_known if known else self._steps
         plan = Plan(
             n_epochs=-(-steps // per_epoch) if self.max_iter == "auto" else int(self.max_iter),

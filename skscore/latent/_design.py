@@ -41,6 +41,17 @@ class Columns:
         deviation = float(np.sqrt(X.var(axis=0).mean())) or 1.0
         return cls(X.mean(axis=0), np.full(X.shape[1], deviation), np.ones(X.shape[1], bool))
 
+    def refuse_offset(self, most: float) -> None:
+        """Raise ValueError for a column whose mean is more than that many deviations from zero."""
+        away = np.where(self.varying, np.abs(self.location) / self.scale, 0.0)
+        j = int(np.argmax(away))
+        if away[j] > most:
+            raise ValueError(
+                f"X is too far from zero for a decoder that learns in the units of X: column {j} "
+                f"has mean {self.location[j]:.4g} and deviation {self.scale[j]:.4g}. Standardise X "
+                f"first, or give a decoder without trainable parameters."
+            )
+
     def standardise(self, X: Array) -> Array:
         """Return u; a constant column is zero."""
         return np.where(self.varying, (X - self.location) / self.scale, 0.0)
@@ -75,19 +86,20 @@ class Design:
 
     def build(self, seed: int, weights: dict[str, NDArray] | None = None) -> VAE:
         """Build the model, with given weights or those that a seed draws."""
-        stream = _torch.generator(seed, torch.device("cpu"))
+        cpu = torch.device("cpu")
+        stream = _torch.generator(seed, cpu)
         options: dict[str, Any] = {"generator": stream, "activation": self.activation}
         sizes = tuple(int(size) for size in self.hidden_layer_sizes)
         d, n_features = self.n_components, len(self.columns.location)
         encoder = self.encoder(n_features, d, hidden_layer_sizes=sizes, **options)
-        decoder = self._decoder(sizes, options)
+        decoder = self._decoder(sizes, seed, options)
         score = ConditionalScore(d, **options) if self.encoder is ImplicitEncoder else None
         model = VAE(encoder, decoder, score)
         if weights is not None:
-            model.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
+            model.load_state_dict({k: torch.tensor(w, device=cpu) for k, w in weights.items()})
         return model
 
-    def _decoder(self, sizes: tuple[int, ...], options: dict[str, Any]) -> Decoder:
+    def _decoder(self, sizes: tuple[int, ...], seed: int, options: dict[str, Any]) -> Decoder:
         columns, n_features = self.columns, len(self.columns.location)
         m, c = (_torch.to_tensor(a, torch.device("cpu")) for a in (columns.location, columns.scale))
         if self.decoder is None:
@@ -95,8 +107,7 @@ class Design:
                 self.n_components, n_features, hidden_layer_sizes=sizes[::-1], **options
             )
         else:
-            network = self.decoder(self.n_components, n_features, generator=options["generator"])
-            self._refuse_wrong(network, n_features)
+            network = self._given(self.decoder, seed, options["generator"])
         if self.likelihood == "bernoulli":
             own = self.decoder is None
             p = m.clamp(0.005, 0.995)
@@ -107,21 +118,31 @@ class Design:
         varying = _torch.to_tensor(columns.varying, torch.device("cpu"))
         return GaussianDecoder(network, m, c, varying, noise)
 
-    def _refuse_wrong(self, network: object, n_features: int) -> None:
-        wanted = (2, n_features)
-        if isinstance(network, nn.Module):
-            with torch.no_grad():
-                out = copy.deepcopy(network).to(torch.float32)(torch.zeros(2, self.n_components))
-            if out.shape == wanted:
-                return
-            found = f"rows (2, {self.n_components}) to shape {tuple(out.shape)}, not {wanted}"
-        else:
-            found = f"no nn.Module but a {type(network).__name__}"
-        raise refuse(
-            "decoder",
-            self.decoder,
-            f"a factory of networks of z with a row of X each; it gave {found}",
+    def _given(self, factory: Factory, seed: int, stream: torch.Generator) -> nn.Module:
+        """Return a network of the caller's factory: a copy, since training changes it."""
+        wanted = (2, len(self.columns.location))
+        try:
+            with _torch.for_factories(seed):
+                network = factory(self.n_components, wanted[1], generator=stream)
+                if not isinstance(network, nn.Module):
+                    raise self._refused(f"it gave no nn.Module but a {type(network).__name__}")
+                network = copy.deepcopy(network).eval()
+                z = torch.zeros(2, self.n_components, dtype=torch.float32)
+                with torch.no_grad():
+                    shape = tuple(copy.deepcopy(network).to(torch.float32)(z).shape)
+        except (TypeError, RuntimeError, AttributeError) as error:
+            raise self._refused(f"it gave {type(error).__name__}: {error}") from error
+        if shape != wanted:
+            taken = (2, self.n_components)
+            raise self._refused(f"it gave rows {taken} to shape {shape}, not {wanted}")
+        return network
+
+    def _refused(self, found: str) -> ValueError:
+        form = (
+            "a factory (n_components, n_features, *, generator) of networks of z with a row of X "
+            "each"
         )
+        return refuse("decoder", self.decoder, f"{form}; {found}")
 
 
 def refuse_grey(X: Array, likelihood: str) -> None:

@@ -74,7 +74,12 @@ class Encoder(nn.Module):
         """Draw noise (m, n, n_noise)."""
         W = self.trunk.weights[0]
         size = (m, n, self.n_noise)
-        return torch.randn(size, generator=generator, dtype=W.dtype, device=W.device)
+        normal = torch.randn(size, generator=generator, dtype=W.dtype, device=W.device)
+        return self.from_normal(normal)
+
+    def from_normal(self, normal: Tensor) -> Tensor:
+        """Return noise (..., n_noise) that is made of normal numbers."""
+        return normal
 
     def base(self, eps: Tensor) -> Tensor:
         """Return what u starts as, (m, n, d): mean 0 and variance 1 in each column."""
@@ -163,11 +168,10 @@ class ImplicitEncoder(Encoder):
             activation=activation,
         )
 
-    def noise(self, m: int, n: int, generator: torch.Generator) -> Tensor:
-        """Draw normal noise and signs."""
-        normal = super().noise(m, n, generator)
-        normal[..., self.n_components :].sign_()
-        return normal
+    def from_normal(self, normal: Tensor) -> Tensor:
+        """Return normal noise and signs."""
+        kept, signs = normal.tensor_split([self.n_components], dim=-1)
+        return torch.cat([kept, signs.sign()], dim=-1)
 
     def mean(self, x: Tensor) -> Tensor:
         """Return the mean over noise in opposite pairs, the same at each call and for each row."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from skscore.latent._laplace import laplace
 from skscore.latent._mixture import Mixtures, fit_mixtures, spread_out
+from skscore.latent._row_noise import RowNoise
 
 LogJoint = Callable[[Tensor], Tensor]  # z (n, k, d) -> log p(x, z) (n, k)
 
@@ -44,7 +45,7 @@ def evidence(
     log_joint: LogJoint,
     draws: Tensor,
     *,
-    generator: torch.Generator,
+    noise: RowNoise,
     n_draws: int = 512,
     n_rounds: int = N_ROUNDS,
 ) -> Evidence:
@@ -56,8 +57,8 @@ def evidence(
         ``log p(x, z)`` of codes (n, k, d), as (n, k).
     draws : Tensor of shape (n, k, d)
         Codes from the encoder.
-    generator : torch.Generator
-        Draws from the proposals.
+    noise : RowNoise
+        Draws from the proposals, for each row its own.
     n_draws : int, default=512
         Draws of the estimate itself; half as many in each round before.
     n_rounds : int, default=6
@@ -68,11 +69,10 @@ def evidence(
     Evidence
         In nats, with the effective number of draws, at most `n_draws`.
     """
-    proposal = _adapted(
-        log_joint, draws, max(n_draws // 2, 8 * draws.shape[-1]), generator, n_rounds
-    )
+    last = noise.of_mixtures(n_draws, draws.shape[-1])  # first: rows may take different rounds
+    proposal = _adapted(log_joint, draws, max(n_draws // 2, 8 * draws.shape[-1]), noise, n_rounds)
     wide = proposal.widened(WIDTHS, PRIOR)
-    z = wide.draw(n_draws, generator)
+    z = wide.draw(*last)
     log_w = log_joint(z) - wide.log_prob(z)
     return Evidence(
         torch.logsumexp(log_w, dim=1) - math.log(n_draws), effective_size(log_w.softmax(dim=1))
@@ -80,23 +80,28 @@ def evidence(
 
 
 def _adapted(
-    log_joint: LogJoint, draws: Tensor, n_draws: int, generator: torch.Generator, n_rounds: int
+    log_joint: LogJoint, draws: Tensor, n_draws: int, noise: RowNoise, n_rounds: int
 ) -> Mixtures:
-    """Return each row's best proposal, by the effective share of draws from it."""
+    """Return each row's best proposal, by the effective share of draws from it.
+
+    A row that has a good one keeps it, though others still look for theirs.
+    """
     d = draws.shape[-1]
     c, wanted = n_parts(d), 3.0 * d + 10
     even = torch.full_like(draws[..., 0], 1 / draws.shape[1])
-    starts = tempered(log_joint(draws), wanted)
-    start = spread_out(draws, starts, draws.var(dim=1) + 1e-6, c // 2)
+    # Uphill also of draws of the prior: the encoder may know one mode of several.
+    z = torch.cat([draws, noise.normal(draws.shape[1], d)], dim=1)
+    start = spread_out(z, tempered(log_joint(z), wanted), draws.var(dim=1) + 1e-6, c // 2)
     proposal = fit_mixtures(draws, even, c // 2).joined(laplace(log_joint, start))
     best, best_share = proposal, torch.zeros_like(draws[:, 0, 0])
     for _ in range(n_rounds):
         wide = proposal.widened(WIDTHS, PRIOR)
-        z = wide.draw(n_draws, generator)
+        z = wide.draw(*noise.of_mixtures(n_draws, d))
         log_w = log_joint(z) - wide.log_prob(z)
         share = effective_size(log_w.softmax(dim=1)) / n_draws
-        best = best.replaced(share > best_share, proposal)
-        best_share = torch.maximum(best_share, share)
+        better = (share > best_share) & (best_share <= GOOD_SHARE)
+        best = best.replaced(better, proposal)
+        best_share = torch.where(better, share, best_share)
         if (best_share > GOOD_SHARE).all():
             break
         proposal = fit_mixtures(z, tempered(log_w, wanted), c)

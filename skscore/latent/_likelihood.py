@@ -24,6 +24,11 @@ class Decoder(nn.Module):
 
     network: nn.Module
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is nothing to learn in the network."""
+        return not any(p.requires_grad for p in self.network.parameters())
+
     def mean(self, z: Tensor) -> Tensor:
         """Return the mean of rows at codes (..., d)."""
         raise NotImplementedError
@@ -109,10 +114,17 @@ class GaussianDecoder(Decoder):
             (NOISE_RATE * self.log_noise).clamp(*LOG_NOISE) if self.learns_noise else self.log_noise
         )
 
+    def in_float64(self) -> GaussianDecoder:
+        """Let the mean be computed in float64, which resolves columns far from zero."""
+        self.network.double()
+        self.location, self.scale = self.location.double(), self.scale.double()
+        return self
+
     def mean(self, z: Tensor) -> Tensor:
         """Return the mean, in standardised columns."""
-        out = self.network(z.reshape(-1, z.shape[-1])).view(*z.shape[:-1], -1)
-        return self.varying * (out - self.location) / self.scale
+        codes = z.reshape(-1, z.shape[-1]).to(self.location.dtype)
+        out = self.network(codes).view(*z.shape[:-1], -1)
+        return self.varying * ((out - self.location) / self.scale).to(z.dtype)
 
     def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """Draw rows, in standardised columns."""

@@ -36,14 +36,14 @@ class Mixtures(NamedTuple):
         constant = self.log_weights - log_det - 0.5 * z.shape[-1] * math.log(2 * math.pi)
         return (constant[..., None] - 0.5 * (y * y).sum(dim=-2)).mT
 
-    def draw(self, k: int, generator: torch.Generator) -> Tensor:
-        """Draw (n, k, d)."""
-        n, _, d = self.means.shape
-        which = torch.multinomial(self.log_weights.exp(), k, replacement=True, generator=generator)
-        m = self.means
-        y = torch.randn(n, k, d, generator=generator, dtype=m.dtype, device=m.device)
+    def draw(self, uniform: Tensor, normal: Tensor) -> Tensor:
+        """Return draws (n, k, d) that are made of noise (n, k) and (n, k, d)."""
+        n, c, d = self.means.shape
+        k = uniform.shape[1]
+        until = self.log_weights.exp().cumsum(dim=1)
+        which = torch.searchsorted(until, uniform, right=True).clamp_max(c - 1)
         # One product for each component, and the rows that chose it take theirs.
-        every = torch.einsum("ncij,nkj->nkci", self.factors, y) + self.means[:, None]
+        every = torch.einsum("ncij,nkj->nkci", self.factors, normal) + self.means[:, None]
         return every.gather(2, which[..., None, None].expand(n, k, 1, d)).squeeze(2)
 
     def joined(self, other: Mixtures) -> Mixtures:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -17,11 +18,15 @@ from skscore import _torch
 from skscore._validation import flag, integer, refuse_oversize
 from skscore._validation import random_state as random_state_of
 from skscore.latent._design import Array, Design, refuse_grey
+from skscore.latent._encoders import place
 from skscore.latent._evidence import evidence
+from skscore.latent._row_noise import RowNoise
 from skscore.latent._training import VAE, negative_log_prior
 
-BLOCK_ROWS = 256  # rows that share one stream of noise
-BLOCK_FLOATS = 2**24  # most that the decoder's output takes at once, in the evidence
+BLOCK_ROWS = 256  # rows at once; of samples, those that share one stream of noise
+BLOCK_DRAWS = 256  # codes at once, to a row
+BLOCK_FLOATS = 2**24  # most that the decoder takes at once, in the evidence
+FARTHEST = 1e15  # deviations of a row beyond which float32 cannot square what is left of it
 N_PROPOSED = 256  # draws of the encoder that a proposal is first fitted to
 
 
@@ -34,7 +39,7 @@ class LikelihoodDetails:
     value : float
         Mean log likelihood: the score itself.
     standard_error : float
-        Of `value`, over the rows.
+        Of `value`, over the rows; NaN of one row.
     importance_error : float
         The part of it that importance sampling is to blame for, at these rows.
     importance_bias : float
@@ -79,6 +84,11 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """Yield slices of rows, each with a stream of its own."""
         for block, start in enumerate(range(0, n, size)):
             yield slice(start, start + size), _torch.generator(seed, self._device, block=block)
+
+    def _row_noise(self, keys: Iterable[tuple[int, ...]]) -> RowNoise:
+        """Return a stream of noise for each row, by its key."""
+        seeds = [int(np.random.SeedSequence(key).generate_state(1)[0]) for key in keys]
+        return RowNoise(seeds, self._device)
 
     def _standard(self, X: Array, dtype=torch.float64) -> torch.Tensor:
         return _torch.to_tensor(self._design.columns.standardise(X), self._device, dtype)
@@ -134,15 +144,22 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         """
         X = self._query(X)
         integer(1)("n_draws", n_draws)
-        n_draws = int(n_draws)
-        refuse_oversize(n_draws * len(X), self._design.n_components, "n_draws * n_samples")
+        n_draws, d = int(n_draws), self._design.n_components
+        refuse_oversize(n_draws * len(X), d, "n_draws * n_samples")
         seed = self._seed(random_state)
-        encoder, parts = self._model.encoder, []
+        encoder, codes = self._model.encoder, np.empty((n_draws, len(X), d))
         with _torch.isolated():
-            for rows, stream in self._blocks(len(X), seed):
-                x = self._standard(X[rows])
-                parts.append(_torch.to_numpy(encoder(x, encoder.noise(n_draws, len(x), stream))))
-        return np.concatenate(parts, axis=1)
+            for start in range(0, len(X), BLOCK_ROWS):
+                rows = slice(start, start + BLOCK_ROWS)
+                reading = encoder.read(self._standard(X[rows]))
+                noise = self._row_noise((seed, start + i) for i in range(len(reading.mu)))
+                for first in range(0, n_draws, BLOCK_DRAWS):
+                    # A whole block: draw j of a row depends neither on n_draws nor on other rows.
+                    normal = noise.normal(BLOCK_DRAWS, encoder.n_noise).movedim(0, 1)
+                    eps = encoder.from_normal(normal[: n_draws - first])
+                    z = place(reading, encoder.standard(eps, reading))
+                    codes[first : first + BLOCK_DRAWS, rows] = _torch.to_numpy(z)
+        return codes
 
     def inverse_transform(self, Z: ArrayLike) -> Array:
         """Return the mean row of each code, E[x | z].
@@ -239,7 +256,8 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            In the units of X; a constant column has no part in it.
+            In the units of X; a constant column has no part in it. The same at each call, and
+            whatever the other rows are.
 
         Raises
         ------
@@ -302,10 +320,12 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         integer(2)("n_draws", n_draws)
         values, effective = self._evidence(X, int(n_draws))
         variance = 1 / effective - 1 / n_draws  # of the mean weight over its square
+        of = np.unique(X, axis=0, return_inverse=True)[1].ravel()
+        errors = np.bincount(of, weights=np.sqrt(variance))  # rows that are equal err alike
         return LikelihoodDetails(
             value=float(values.mean()),
-            standard_error=float(values.std() / np.sqrt(max(len(X) - 1, 1))),
-            importance_error=float(np.sqrt(variance.sum()) / len(X)),
+            standard_error=float(values.std() / np.sqrt(len(X) - 1)) if len(X) > 1 else np.nan,
+            importance_error=float(np.linalg.norm(errors) / len(X)),
             importance_bias=float(-0.5 * variance.mean()),
             effective_share=float(np.median(effective) / n_draws),
             smallest_share=float(effective.min() / n_draws),
@@ -313,24 +333,40 @@ class Queries(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         )
 
     def _evidence(self, X: Array, n_draws: int) -> tuple[Array, Array]:
-        """Return the log likelihood and the effective number of draws of each row."""
-        encoder, parts = self._model.encoder, []
-        grey = self._design.likelihood == "bernoulli"
-        volume = self._design.log_volume
-        size = max(4, min(BLOCK_ROWS, BLOCK_FLOATS // (n_draws * X.shape[1])))
+        """Return the log likelihood and the effective number of draws of each row.
+
+        The noise of a row is drawn from its values, so that its likelihood is a function of them.
+        """
+        design, encoder, parts = self._design, self._model.encoder, []
+        grey, volume = design.likelihood == "bernoulli", design.log_volume
+        floats = X.shape[1] + 2 * sum(design.hidden_layer_sizes)  # of one draw in the decoder
+        refuse_oversize(n_draws, floats, "n_draws")
+        size = max(1, min(BLOCK_ROWS, BLOCK_FLOATS // (n_draws * floats)))
         with _torch.isolated(), _torch.one_thread:
-            decoder = copy.deepcopy(self._model.decoder).to(torch.float32)
-            for rows, stream in self._blocks(len(X), 0, size):
-                u = self._standard(X[rows])
-                target = _torch.to_tensor(X[rows], self._device) if grey else u
-                x = target.to(torch.float32)[:, None]
+            # A network of the caller's is in the units of X, which float32 may not resolve.
+            dtype = torch.float32 if design.decoder is None else torch.float64
+            decoder = copy.deepcopy(self._model.decoder).to(dtype)
+            for start in range(0, len(X), size):
+                block = X[start : start + size]
+                u = self._standard(block)
+                target = _torch.to_tensor(block, self._device) if grey else u
+                x = target.to(dtype)[:, None]
 
                 def log_joint(z, x=x):
-                    likelihood = decoder.log_prob(x, z.to(torch.float32)).to(torch.float64)
+                    likelihood = decoder.log_prob(x, z.to(dtype)).to(torch.float64)
                     return likelihood - volume - negative_log_prior(z)
 
-                draws = encoder(u, encoder.noise(N_PROPOSED, len(u), stream)).movedim(0, 1)
-                found = evidence(log_joint, draws, generator=stream, n_draws=n_draws)
+                noise = self._row_noise((crc32(row.tobytes()),) for row in block)
+                normal = noise.normal(N_PROPOSED, encoder.n_noise).movedim(0, 1)
+                draws = encoder(u, encoder.from_normal(normal)).movedim(0, 1)
+                near = (u.abs() < FARTHEST).all(dim=1) & log_joint(draws).isfinite().any(dim=1)
+                if not near.all():
+                    raise ValueError(
+                        f"X is too large: row {start + int(near.int().argmin())} is so far from "
+                        f"the training rows that its likelihood leaves the float range. Leave "
+                        f"such rows out."
+                    )
+                found = evidence(log_joint, draws, noise=noise, n_draws=n_draws)
                 parts.append([_torch.to_numpy(value) for value in found])
         values, effective = (np.concatenate(column) for column in zip(*parts, strict=True))
         return values, effective

@@ -200,7 +200,8 @@ class _Run:
                 raise DivergenceError(
                     f"training diverged at step {step + 1}: the loss or the weights left the "
                     f"finite numbers. Use a learning_rate_init below "
-                    f"{self.plan.learning_rate:g}."
+                    f"{self.plan.learning_rate:g}, and weight_decay={self.plan.weight_decay:g} or "
+                    f"a noise_scale of your own only if they are of a usual size."
                 )
             self.average.lerp_(self.optimiser.weights, weight)
         means = (sums / self.n_batches).tolist()
@@ -215,7 +216,7 @@ class _Run:
         left = (1 - step / self.budget) / (1 - DECAY_FROM)
         warm = (step + 1) / min(WARM_UP, self.budget)
         rate = self.plan.learning_rate * min(1.0, left, warm)
-        return torch.full((1, 1), rate, device=self.x.device)
+        return torch.full((1, 1), rate, dtype=self.x.dtype, device=self.x.device)
 
     def _beta(self, step: int) -> float:
         if not self.plan.anneal:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -159,6 +160,33 @@ def waves(pixels: Tensor, sigma: Tensor) -> Tensor:
     return torch.cat([angles.sin() * left, angles.cos() * left], dim=-2).flatten(-2)
 
 
+def _counts(values: object) -> bool:
+    """Tell whether values are a sequence of whole numbers from one on."""
+    if isinstance(values, str) or not hasattr(values, "__len__"):
+        return False
+    return all(_count(value) for value in values)  # type: ignore[attr-defined]
+
+
+def _count(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _refuse_wrong(n_features, n_outputs, image_shape, widths, n_blocks, attention, patch) -> None:
+    """Raise ValueError for parameters that make no U-Net."""
+    shaped = _counts(image_shape) and len(image_shape) == 3
+    leveled = _counts(widths) and len(widths) > 0
+    for name, value, valid, wanted in (
+        ("image_shape", image_shape, shaped, "three integers >= 1: (channels, height, width)"),
+        ("widths", widths, leveled, "integers >= 1, the channels at one resolution or more"),
+        ("n_blocks", n_blocks, _count(n_blocks), "an integer >= 1"),
+        ("attention", attention, isinstance(attention, bool), "True or False"),
+        ("patch", patch, _count(patch) or patch == "auto", "'auto' or an integer >= 1"),
+        ("n_outputs", n_outputs, n_outputs in (1, n_features), f"{n_features}, or 1 for an energy"),
+    ):
+        if not valid:
+            raise ValueError(f"{name}={value!r} is not valid: it must be {wanted}.")
+
+
 class UNet(nn.Module):
     """U-Net of images in flattened rows, which sees the log of the noise level.
 
@@ -186,8 +214,7 @@ class UNet(nn.Module):
     Raises
     ------
     ValueError
-        When the image's pixels are not n_features, `widths` is empty, or there is no such
-        activation.
+        When a parameter is not valid, or the image's pixels are not n_features.
 
     Notes
     -----
@@ -228,9 +255,9 @@ class UNet(nn.Module):
         activation: str = "silu",
     ):
         super().__init__()
-        channels, height, width = image_shape
-        if not widths:
-            raise ValueError("widths=() is no U-Net: name the channels of one resolution or more.")
+        _refuse_wrong(n_features, n_outputs, image_shape, widths, n_blocks, attention, patch)
+        channels, height, width = (int(side) for side in image_shape)
+        widths = [int(size) for size in widths]
         if channels * height * width != n_features:
             raise ValueError(
                 f"image_shape={tuple(image_shape)} has {channels * height * width} pixels, but a "

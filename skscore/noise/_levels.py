@@ -154,8 +154,8 @@ class LogNormal(_Range):
         share = (_stratified(x, generator).to(torch.float64) - self.uniform) / (1 - self.uniform)
         u = share.clamp_min(0)
         ends = (math.log(s / self.center) / self.spread for s in (self.low, self.high))
-        first, last = (torch.special.ndtr(torch.tensor(z, dtype=torch.float64)) for z in ends)
-        z = torch.special.ndtri(first.to(u) + (last - first).to(u) * u)
+        first, last = torch.special.ndtr(torch.tensor(list(ends), dtype=u.dtype, device=u.device))
+        z = torch.special.ndtri(first + (last - first) * u)
         sigma = self.center * torch.exp(self.spread * z)
         if self.uniform:
             below = 1 + share * (1 - self.uniform) / self.uniform  # in [0, 1) where it is uniform

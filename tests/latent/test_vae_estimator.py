@@ -230,6 +230,7 @@ def test_frames_names_pipelines_and_searches(cls):
         ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' needs X in \[0, 1\].*Scale X"),
         ({"noise_scale": 0}, "noise_scale=0"),
         ({"noise_scale": "learnt"}, "noise_scale='learnt'"),
+        ({"likelihood": "bernoulli", "noise_scale": 0.3}, "noise_scale=0.3 has no meaning with"),
         ({"decoder": 3}, "decoder=3"),
         ({"decoder": torch.nn.Identity()}, "lambda n_components"),
         ({"decoder": lambda n_components, n_features, *, generator: 3}, "no nn.Module but a int"),

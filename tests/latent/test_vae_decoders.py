@@ -1,0 +1,148 @@
+"""Decoders of the caller's: what is done to them, and what is said of bad ones."""
+
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from skscore import GaussianVAE, ImplicitVAE
+
+SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "random_state": 0}
+BOTH = pytest.mark.parametrize("cls", [GaussianVAE, ImplicitVAE])
+
+
+def rows(n=60, d=4, seed=0):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(n, 2)) @ random.normal(size=(2, d)) + random.normal(size=(n, d))
+
+
+def plain(n_components, n_features, *, generator):
+    """Torch's own layers, which draw from the global stream."""
+    return nn.Sequential(nn.Linear(n_components, 8), nn.SiLU(), nn.Linear(8, n_features))
+
+
+class Plane(nn.Module):
+    """A known decoder, ``x = W z + m``."""
+
+    def __init__(self, W, m):
+        super().__init__()
+        self.register_buffer("W", torch.tensor(W))
+        self.register_buffer("m", torch.tensor(m))
+
+    def forward(self, z):
+        return z @ self.W.T + self.m
+
+
+def on_plane(n_components, n_features, *, generator, W, m):
+    return Plane(W, m)
+
+
+def dropping(n_components, n_features, *, generator):
+    network = plain(n_components, n_features, generator=generator)
+    return nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(n_components), network)
+
+
+@BOTH
+def test_a_network_that_is_there_already_stays_as_it_is(cls):
+    X = rows()
+    network = plain(2, 4, generator=None)
+    before = {name: w.clone() for name, w in network.state_dict().items()}
+    vae = cls(decoder=lambda n_components, n_features, *, generator: network, **SMALL)
+    first = vae.fit(X).score(X)
+    for name, w in network.state_dict().items():
+        assert w.dtype == torch.float32
+        assert torch.equal(w, before[name]), name
+    assert all(p.requires_grad for p in network.parameters())
+    assert vae.fit(X).score(X) == first  # it is learnt again, from where it was
+    assert not np.array_equal(vae._weights["decoder.network.0.weight"], before["0.weight"])
+
+
+@BOTH
+def test_a_factory_need_not_say_from_which_stream(cls):
+    X = rows()
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        vae = cls(decoder=plain, **SMALL).fit(X)
+        state = torch.get_rng_state()
+        loaded = pickle.loads(pickle.dumps(vae))
+        assert torch.equal(torch.get_rng_state(), state)
+        torch.manual_seed(seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        found.append(vae.inverse_transform(X[:, :2]))
+        np.testing.assert_array_equal(loaded.inverse_transform(X[:, :2]), found[-1])
+    np.testing.assert_array_equal(*found)
+
+
+@BOTH
+def test_a_decoder_is_evaluated_and_not_trained(cls):
+    """Dropout drops nothing, and batch normalisation uses what it has, row by row."""
+    X = rows()
+    vae = cls(decoder=dropping, **SMALL).fit(X)
+    Z = vae.transform(X)
+    np.testing.assert_array_equal(vae.inverse_transform(Z), vae.inverse_transform(Z))
+    np.testing.assert_allclose(vae.inverse_transform(Z)[:1], vae.inverse_transform(Z[:1]))
+    assert vae.score(X) == vae.score(X)
+
+
+@BOTH
+@pytest.mark.parametrize("offset", [0.0, 1e5, 1e8])
+def test_a_known_decoder_may_be_far_from_zero(cls, offset):
+    random = np.random.default_rng(0)
+    W, m, noise = random.normal(size=(3, 2)), np.full(3, offset), 0.1
+    X = random.normal(size=(200, 2)) @ W.T + m + noise * random.normal(size=(200, 3))
+    factory = partial(on_plane, W=W, m=m)
+    vae = cls(decoder=factory, noise_scale=noise, **SMALL | {"max_iter": 20}).fit(X)
+    law = stats.multivariate_normal(np.zeros(3), W @ W.T + noise**2 * np.eye(3))
+    details = vae.score_details(X)
+    assert details.importance_error < 0.02
+    assert abs(details.value - law.logpdf(X - m).mean()) < 5 * details.importance_error + 1e-3
+    at_zero = cls(decoder=partial(on_plane, W=W, m=0 * m), noise_scale=noise, **SMALL)
+    at_zero.set_params(max_iter=20).fit(X - m)
+    assert vae.loss_curve_[0] == pytest.approx(at_zero.loss_curve_[0], rel=1e-3)
+
+
+@BOTH
+def test_a_decoder_that_learns_far_from_zero_is_refused(cls):
+    with pytest.raises(ValueError, match=r"column 0 has mean 1e\+06.*Standardise X first"):
+        cls(decoder=plain, **SMALL).fit(rows() + np.array([1e6, 0, 0, 0]))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("decoder", "message"),
+    [
+        (lambda a, b: nn.Linear(a, b), "TypeError: .*unexpected keyword argument 'generator'"),
+        (nn.Linear, "TypeError: .*unexpected keyword argument 'generator'"),
+        (lambda a, b, *, generator: nn.Linear(b, a), "RuntimeError: mat1 and mat2 shapes"),
+        (lambda a, b, *, generator: nn.Module(), 'missing the required "forward"|forward'),
+        (lambda a, b, *, generator: nn.Linear(a, b + 1), r"shape \(2, 5\), not \(2, 4\)"),
+    ],
+)
+def test_what_is_wrong_with_a_decoder_is_told(cls, decoder, message):
+    with pytest.raises(ValueError, match=f"(?s)decoder=.* is not valid.*{message}"):
+        cls(decoder=decoder, **SMALL).fit(rows())
+
+
+@BOTH
+@pytest.mark.parametrize("decoder", [None, plain])
+def test_torch_defaults_of_the_caller_have_no_part(cls, decoder):
+    X = rows()
+    vae = cls(decoder=decoder, **SMALL)
+    plainly = vae.fit(X).inverse_transform(X[:, :2])
+    state = pickle.dumps(vae)
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        there = vae.fit(X).inverse_transform(X[:, :2])
+        loaded = pickle.loads(state).inverse_transform(X[:, :2])
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    np.testing.assert_array_equal(loaded, plainly)
+    if decoder is None:  # torch's own layers draw other weights in another dtype
+        np.testing.assert_array_equal(there, plainly)
