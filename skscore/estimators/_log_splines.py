@@ -167,7 +167,8 @@ class LogSplines:
             shares, likely = fit.shares(basis)
             kept = shares.sum(axis=0) >= FEWEST
             if kept.any() and not kept.all():
-                fit = LogSplines(fit.grid, fit.theta[kept], fit.log_weights[kept])
+                left = fit.log_weights[kept]
+                fit = LogSplines(fit.grid, fit.theta[kept], left - np.log(np.exp(left).sum()))
                 continue
             fit = fit.improved(Seen.of(basis, shares), smoothing)
             if not abs(likely - before) > TOLERANCE:

@@ -25,6 +25,7 @@ OPTIONS: dict[str, Any] = {"reg_covar": SMALLEST / 10, "tol": 1e-4}
 N_STARTS, START_STEPS = 2, 3  # of each number, from other means; then the likelier goes on
 STRETCH, N_STRETCHES = 10, 10  # steps of expectation maximisation
 REACH = 3  # times the gain of a stretch that all later ones may gain
+AT_ONCE = 4_096  # rows that a log density is computed of at once
 COUNTED = 5_000  # rows that the numbers are tried on; the likelihood is that of all
 
 
@@ -97,7 +98,8 @@ def _counted(
 ) -> tuple[GaussianMixture | None, float]:
     """Return a mixture of k components and its criterion, infinite where it is none.
 
-    It is given up where, as slowly as it gains, it will not come down to the least one so far.
+    It is given up where, as slowly as it gains, it is not expected to come down to the least one so
+    far.
     """
     part = Z[:COUNTED]
     options = {"max_iter": START_STEPS, "warm_start": True, "random_state": random}
@@ -174,4 +176,5 @@ class FoundMixture:
         """Return the log density of blurred rows."""
         field = self.weighed().field(torch.device("cpu"), torch.float64)
         constant = 0.5 * rows.shape[1] * math.log(2 * math.pi)
-        return -field.energy(torch.from_numpy(rows)).numpy() - constant
+        parts = torch.from_numpy(rows).split(AT_ONCE)
+        return -torch.cat([field.energy(part) for part in parts]).numpy() - constant

@@ -171,6 +171,8 @@ def _counted(Z: Array, grid: Grid, seed: int) -> tuple[LogSplines | None, Array]
         if best is not None and not _is_more(found, most):
             break
         best, most = fit, found
+    if best is None:
+        return None, most
     normal = multivariate_normal(Z[:cut].mean(axis=0), np.cov(Z[:cut].T))
     return best if _is_more(most, normal.logpdf(Z[cut:])) else None, most
 

@@ -109,30 +109,26 @@ def weigh(
     with _TURN, threadpool_limits(1), np.errstate(all="ignore"):
         # Not the stream of the split, which begins with the held-out rows.
         rows = U[np.random.default_rng((seed, 1)).permutation(len(U))[:MOST_ROWS]]
-        found, again = _likeliest(_candidates(rows, axes, sigma, seed), train, x_held_out)
+        parts = train if train.ndim == 3 else train[None]
+        found, again = _likeliest(_candidates(rows, parts, axes, sigma, seed), x_held_out)
         if found is None:
             return None
         fields = [each.weighed().field(x_held_out.device, x_held_out.dtype) for each in again]
         own = type(fields[0]).stacked(fields) if train.ndim == 3 else fields[0]  # type: ignore[arg-type]
-        parts = [judge(model.mixed(own, share)) for share in (0.0, 0.5, 1.0)]  # type: ignore[operator]
-        share = best_share(*parts)
+        judged = [judge(model.mixed(own, share)) for share in (0.0, 0.5, 1.0)]  # type: ignore[operator]
+        share = best_share(*judged)
         return replace(found.weighed(), share=share) if share else None
 
 
 def _likeliest(
-    candidates: Iterator[Found], train: NDArray, x_held_out: Tensor
+    candidates: Iterator[tuple[Found, list[Found]]], x_held_out: Tensor
 ) -> tuple[Found | None, list[Found]]:
-    """Return a candidate, and what it is when fitted to the training rows of each member."""
-    parts = train if train.ndim == 3 else train[None]
-    held_out = x_held_out.cpu().numpy().astype(np.float64).reshape(len(parts), -1, train.shape[-1])
+    """Return the candidate that is likeliest on the held-out rows of the members."""
+    held_out = x_held_out.cpu().numpy().astype(np.float64)
     best: tuple[Found | None, list[Found]] = None, []
     most = -math.inf
-    for found in candidates:
-        fits = [found.again(rows[:MOST_ROWS].astype(np.float64)) for rows in parts]
-        again = [fit for fit in fits if fit is not None]
-        if len(again) < len(parts):
-            continue
-        pairs = zip(again, held_out, strict=True)
+    for found, again in candidates:
+        pairs = zip(again, held_out.reshape(len(again), -1, held_out.shape[-1]), strict=True)
         likely = float(np.mean([fit.log_density(rows).mean() for fit, rows in pairs]))
         if likely > most:
             best, most = (found, again), likely
@@ -145,13 +141,28 @@ def _is_diagonal(axes: Array) -> bool:
     return bool(np.all(np.abs(axes - np.diag(np.diag(axes))) <= ROUNDING * own))
 
 
-def _candidates(rows: Array, axes: Array | None, sigma: float | None, seed: int) -> Iterator[Found]:
+def _candidates(
+    rows: Array, parts: NDArray, axes: Array | None, sigma: float | None, seed: int
+) -> Iterator[tuple[Found, list[Found]]]:
+    """Yield each mixture, and what it is when fitted to the training rows of each member."""
     many, level = sigma is None, sigma or 0.0
     gaussians = FoundMixture.of(rows, level, seed)
-    if gaussians is not None:
-        yield gaussians
+    again = _fitted_again(gaussians, parts)
+    if gaussians is not None and again:
+        yield gaussians, again
     if axes is None or (many and not _is_diagonal(axes)):
         return
-    products = likely_products(rows, axes, level, seed, rival=gaussians, many=many)
-    if products is not None:
-        yield products
+    rival = gaussians if again else None  # one that has collapsed rules nothing out
+    products = likely_products(rows, axes, level, seed, rival=rival, many=many)
+    again = _fitted_again(products, parts)
+    if products is not None and again:
+        yield products, again
+
+
+def _fitted_again(found: Found | None, parts: NDArray) -> list[Found]:
+    """Return a mixture fitted to the rows of each member; none at all where one collapses."""
+    if found is None:
+        return []
+    fits = [found.again(rows[:MOST_ROWS].astype(np.float64)) for rows in parts]
+    again = [fit for fit in fits if fit is not None]
+    return again if len(again) == len(parts) else []

@@ -22,7 +22,7 @@ class Between(LayeredNetwork):
     basis: Tensor
 
     def value_and_divergence(self, x: Tensor, metric: Tensor | None = None):
-        """Return a field and its ``tr(A J) = tr(V' A V J_f)``, by tangents of m columns."""
+        """Return a field, not an energy, and its ``tr(A J) = tr(V' A V J_f)`` in m columns."""
         V = self.basis
         inner = V.mT @ V if metric is None else V.mT @ metric @ V
         s, divergence = self.network.value_and_divergence(x @ V, inner)
@@ -30,7 +30,7 @@ class Between(LayeredNetwork):
 
     def floats_per_row(self, n_features: int) -> int:
         """Return about how many numbers `value_and_divergence` holds at once, for one row."""
-        return self.network.floats_per_row(self.basis.shape[-1])
+        return self.network.floats_per_row(self.basis.shape[-1]) + 4 * n_features
 
 
 class Restricted(Between):

@@ -4,6 +4,7 @@
 """
 
 import pickle
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -432,10 +433,15 @@ def test_the_mixture_of_gaussians_is_the_rival(monkeypatch):
 
     monkeypatch.setattr(_share, "likely_products", likely)
     pair = np.concatenate([ROWS, ROWS @ [[0.1, 0.0], [0.0, 0.1]] + 9.0])
-    list(_share._candidates(pair, EYE, 0.0, 0))
+    list(_share._candidates(pair, pair[None], EYE, 0.0, 0))
     assert isinstance(given[0], _share.FoundMixture)
-    list(_share._candidates(rows(2000, 2), EYE, 0.0, 0))
+    one = rows(2000, 2)
+    list(_share._candidates(one, one[None], EYE, 0.0, 0))
     assert given[1] is None
+    # Fitted to one of the members' rows it collapses: then it rules out no products either.
+    heap = np.concatenate([ROWS[:200], np.full((200, 2), 9.0) + 1e-4 * ROWS[:200]])
+    list(_share._candidates(pair, np.stack([pair[:400], heap]), EYE, 0.0, 0))
+    assert given[2] is None
 
 
 # What a fit makes of it -------------------------------------------------------------------------
@@ -590,12 +596,38 @@ def test_the_likelier_candidate_is_weighed():
 
     train = np.stack([np.full((5, 2), 0.1), np.full((5, 2), 0.2)])
     held_out = torch.ones(2, 3, 2)
-    candidates = [Candidate(0.0), Candidate(0.9), Candidate(0.85, collapses=True), Candidate(3.0)]
-    found, again = _share._likeliest(iter(candidates), train, held_out)
+    assert _share._fitted_again(None, train) == []
+    assert _share._fitted_again(Candidate(0.85, collapses=True), train) == []
+    candidates = [Candidate(mean) for mean in (0.0, 0.9, 3.0)]
+    pairs = [(each, _share._fitted_again(each, train)) for each in candidates]
+    found, again = _share._likeliest(iter(pairs), held_out)
     assert found is candidates[1]
     np.testing.assert_allclose([fit.mean for fit in again], [1.0, 1.1])
-    assert _share._likeliest(iter([]), train, held_out) == (None, [])
-    assert _share._likeliest(iter(candidates[2:3]), train[0], held_out[0]) == (None, [])
+    assert _share._likeliest(iter([]), held_out) == (None, [])
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("cls", [SlicedScoreEstimator, DenoisingScoreEstimator])
+def test_too_few_rows_to_count_components_on_are_no_warning(cls):
+    """Twenty rows are held out by all members together, and single ones by each."""
+    X = np.random.default_rng(0).normal(size=(4, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        est = cls(n_members=20, max_iter=1, random_state=0, device="cpu").fit(X)
+    assert np.isfinite(est.score_samples(X)).all()
+
+
+def test_weights_add_up_when_a_component_is_dropped_at_last():
+    """As it loses its rows in the last step, there is no other that would mend them."""
+    Z = np.random.default_rng(0).normal(size=(300, 1))
+    grid = Grid(Z)
+    basis = grid.basis(Z)
+    shares = np.full((300, 2), 0.5)
+    fit = LogSplines.rough(grid, Seen.of(basis, shares))
+    lost = LogSplines(grid, fit.theta, np.log([0.999, 0.001]))
+    left = lost.maximised(basis, 1.0, n_steps=1)
+    assert left.theta.shape[0] == 1
+    assert np.exp(left.log_weights).sum() == pytest.approx(1.0, abs=1e-12)
 
 
 def test_the_log_density_of_what_is_found():

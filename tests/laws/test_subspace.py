@@ -131,7 +131,8 @@ def test_restricted_networks_together_have_the_divergence_of_each(metric, shared
         expected = [column.mean(dim=0) for column in expected]
     torch.testing.assert_close(s, expected[0], **TIGHT)
     torch.testing.assert_close(divergence, expected[1], **TIGHT)
-    assert together.floats_per_row(D) == 2 * each[0].network.floats_per_row(M)
+    inside = each[0].network.floats_per_row(M)
+    assert together.floats_per_row(D) == 2 * (inside + 4 * D)  # rows have all columns
 
 
 @every_kind
