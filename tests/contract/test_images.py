@@ -12,7 +12,7 @@ from columns import SIZE, images, small
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skscore import DenoisingScoreEstimator, _torch
 from skscore.datasets import make_shapes
@@ -203,6 +203,99 @@ def test_a_warm_start_goes_on():
     first = est.score_samples(X[:5])
     again = est.fit(X).score_samples(X[:5])
     assert np.abs(first - again).max() > 1e-3
+
+
+def test_a_warm_start_goes_on_with_other_images():
+    """Their deviation is another; the law of the noise levels stays that of the first fit."""
+    est = small(warm_start=True, early_stopping=False, residual_test=False).fit(images())
+    law, level = est._design.levels, est.sigmas_
+    for X in (images()[::-1], images(40, seed=3)):
+        est.fit(X)
+        assert est._design.levels == law
+        np.testing.assert_array_equal(est.sigmas_, level)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"sigma_max": 3.0}, "but the noise levels .*sigma_max.* changed"),
+        ({"hidden_layer_sizes": (4,)}, "but hidden_layer_sizes changed"),
+        ({"image_shape": (1, 6, 4)}, "but image_shape changed"),
+        ({"activation": "tanh"}, "but activation changed"),
+        ({"n_members": 2}, "but n_members changed"),
+        ({"network": flat_network}, "but network, .* changed"),
+    ],
+)
+def test_a_warm_start_says_what_is_another(params, words):
+    est = small(warm_start=True, max_iter=1).fit(images())
+    with pytest.raises(ValueError, match=words):
+        est.set_params(**params).fit(images())
+
+
+def test_a_row_does_not_depend_on_the_others():
+    est = small().fit(images())
+    X = images(5)
+    whole = est.log_density(X, n_steps=2, trace="hutchinson", random_state=0)
+    alone = [est.log_density(row[None], n_steps=2, trace="hutchinson", random_state=0) for row in X]
+    np.testing.assert_allclose(np.concatenate(alone), whole, rtol=1e-4)
+
+
+def test_a_scale_for_each_pixel_is_told_from_another_range():
+    X = images()
+    X[:, 0] = 0.0
+    X[0, 0] = 1.0  # rarely lit
+    Z = StandardScaler().fit_transform(X)
+    est = small().fit(Z[1:])
+    with pytest.raises(ValueError, match="a scale for each, as StandardScaler's"):
+        est.score(Z)
+
+
+def test_large_images_take_no_matrix(monkeypatch):
+    """Of the pixels squared there is the covariance, and no other to be inverted or kept."""
+    monkeypatch.setattr(np.linalg, "inv", None)
+    X = np.random.default_rng(0).uniform(size=(8, 3 * 16 * 16))
+    est = small(image_shape=(3, 16, 16), hidden_layer_sizes=(4, 4), max_iter=1).fit(X)
+    seen = []
+    est.sample(2, random_state=0, n_steps=2, callback=lambda *args: seen.append(args))
+    assert len(seen) == 2
+    assert len(pickle.dumps(est)) < 1.5 * est.covariance_.nbytes
+
+
+def test_images_whose_covariance_does_not_fit_are_refused():
+    with pytest.raises(MemoryError, match=r"X has 1000000 columns \(the pixels of images\)"):
+        small(image_shape=(1, 1000, 1000)).fit(np.random.default_rng(0).uniform(size=(2, 10**6)))
+
+
+def test_a_module_that_is_there_already_stays_as_it_is():
+    there = flat_network(SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    before = {name: w.clone() for name, w in there.state_dict().items()}
+    est = small(network=lambda n_features, n_outputs, *, generator: there, residual_test=False)
+    first = est.fit(images()).score_samples(images(3))
+    assert all(torch.equal(w, before[name]) for name, w in there.state_dict().items())
+    np.testing.assert_array_equal(est.fit(images()).score_samples(images(3)), first)
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (UNet, r"partial\(UNet, image_shape=.*missing 1 required keyword-only argument"),
+        (partial(UNet, image_shape=SHAPE, width=(4,)), "unexpected keyword argument 'width'"),
+        (partial(UNet, image_shape=SHAPE, widths=8), "widths=8 is not valid"),
+    ],
+)
+def test_what_a_factory_says_is_told(network, words):
+    with pytest.raises(ValueError, match=words):
+        small(network=network).fit(images())
+
+
+def test_a_default_device_of_the_caller_has_no_part():
+    plain = small().fit(images()).score_samples(images(3))
+    try:
+        torch.set_default_device("meta")
+        there = small().fit(images()).score_samples(images(3))
+    finally:
+        torch.set_default_device(None)
+    np.testing.assert_array_equal(there, plain)
 
 
 def test_it_is_searched_and_piped_as_any_estimator():

@@ -81,11 +81,20 @@ def test_images_are_seeded_and_leave_the_global_stream():
 
 
 @pytest.mark.parametrize(
-    "weights", [[1, 1], [1, 1, 1, 1, -1], [0] * 5, [1, 1, 1, 1, np.nan], "equal", {"disc": 1}, 3]
+    "weights",
+    [[1, 1], [1, 1, 1, 1, -1], [0] * 5, [1, 1, 1, 1, np.nan], ["1"] * 5, "equal", {"disc": 1}, 3],
 )
 def test_bad_weights_are_refused_by_name(weights):
     with pytest.raises(ValueError, match=r"class_weights=.*5 finite numbers >= 0"):
         make_shapes(3, class_weights=weights)
+
+
+def test_weights_count_by_their_ratios():
+    for scale in (1e308, 1e-308):
+        y = make_shapes(50, class_weights=[scale, 0, scale, 0, 0], random_state=0)[1]
+        np.testing.assert_array_equal(
+            y, make_shapes(50, class_weights=[1, 0, 1, 0, 0], random_state=0)[1]
+        )
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.5, "3", None, True])

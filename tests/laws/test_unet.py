@@ -220,6 +220,38 @@ def test_an_image_of_another_size_is_refused():
         UNet(15, 15, generator=stream(), image_shape=(1, 4, 4))
 
 
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"n_blocks": 0}, "n_blocks=0"),
+        ({"n_blocks": True}, "n_blocks=True"),
+        ({"patch": "2"}, "patch='2'"),
+        ({"patch": 0}, "patch=0"),
+        ({"attention": "no"}, "attention='no'"),
+        ({"n_outputs": 5}, "n_outputs=5 is not valid: it must be 16, or 1"),
+        ({"widths": (0, 8)}, r"widths=\(0, 8\)"),
+        ({"widths": ()}, r"widths=\(\)"),
+        ({"widths": 8}, "widths=8"),
+        ({"widths": "8"}, "widths='8'"),
+        ({"image_shape": (4, 4)}, r"image_shape=\(4, 4\)"),
+        ({"image_shape": (-1, -4, 4)}, r"image_shape=\(-1"),
+        ({"image_shape": (1, 4, 4.0)}, "three integers"),
+    ],
+)
+def test_what_makes_no_unet_is_named(params, words):
+    call = {"n_outputs": 16, "generator": stream(), "image_shape": (1, 4, 4)} | params
+    with pytest.raises(ValueError, match=words):
+        UNet(16, **call)
+
+
+def test_whole_numbers_of_numpy_will_do():
+    shape, widths = np.array([1, 4, 4]), np.array([4, 8])
+    network = UNet(
+        16, 16, generator=stream(), image_shape=shape, widths=widths, n_blocks=np.int64(1)
+    )
+    assert network(torch.zeros(2, 16), torch.zeros(2, 1)).shape == (2, 16)
+
+
 def test_memory_is_planned_by_the_pixels_however_a_network_is_wrapped():
     """A convolution's weights do not tell how much it leaves behind."""
     network = fresh(DESIGNS["one channel"])
