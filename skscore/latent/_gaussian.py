@@ -25,7 +25,9 @@ class GaussianVAE(BaseVAE):
         A factory ``(n_components, n_features, *, generator) -> torch.nn.Module`` of a network from
         codes to means in the units of X, or to logits for ``likelihood="bernoulli"``. One without
         trainable parameters is a known decoder: the encoder alone is learnt, and the likelihood
-        comes in slowly from a thousandth, so that no mode of the posterior is missed.
+        comes in slowly from a thousandth, so that no mode of the posterior is missed. What the
+        factory returns is copied and used in evaluation mode: no dropout, and batch normalisation
+        by the statistics that it has.
     noise_scale : float or "auto", default="auto"
         Deviation of the columns about the decoder's mean, in the units of X; "auto" learns one for
         each column, at least a hundredth of the column's deviation. Not for "bernoulli".
