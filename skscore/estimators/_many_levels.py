@@ -25,7 +25,7 @@ from skscore.estimators._base import LARGEST_RATE, LOOKED, NetworkScoreEstimator
 from skscore.estimators._fitted import has_energy
 from skscore.estimators._flow import FlowMixin
 from skscore.networks import NoiseConditionalMLP
-from skscore.noise import Ladder, Levels, LogUniform, OneLevel, geometric_grid
+from skscore.noise import Ladder, Levels, LogNormal, LogUniform, OneLevel, geometric_grid
 from skscore.objectives import SHARED, denoising, noise_conditional
 from skscore.samplers import FROM_NOISE
 
@@ -153,10 +153,10 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
                 f"sigma_min={low:g} must be below sigma_max={high:g}, and by a factor less than "
                 f"{WIDEST:g}: pass other values, or 'auto' for both."
             )
-        if self.n_noise_levels is None:
-            kept = known and earlier.between and earlier.sigmas == (high, low)  # type: ignore[union-attr]
-            return earlier if kept else self._law(high, low, U)  # type: ignore[return-value]
-        return Ladder(tuple(geometric_grid(high, low, int(self.n_noise_levels))))
+        if self.n_noise_levels is not None:
+            return Ladder(tuple(geometric_grid(high, low, int(self.n_noise_levels))))
+        same = isinstance(earlier, LogUniform | LogNormal) and earlier.sigmas == (high, low)
+        return earlier if same else self._law(high, low, U)  # type: ignore[return-value]
 
     def _refuse_a_range(self) -> None:
         """Raise ValueError when levels are given by `sigma` and by other parameters too."""
@@ -371,11 +371,9 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
         with _torch.isolated(), self._design.threads:
             params |= self._led(params.get("guidance"), given)
             model = copy.deepcopy(self._model).to(torch.float32)
-            levels = self._design.levels
-            block = self._design.block_rows
-            return run_descents(
-                model, self._affine, levels, sampler, n_samples, seed, block_rows=block, **params
-            )
+            walk = self._design.levels, sampler, n_samples, seed
+            params["block_rows"] = self._design.block_rows
+            return run_descents(model, self._affine, *walk, **params)
 
 
 def range_of(U: Array, *, pooled: bool = False) -> tuple[float, float]:

@@ -52,18 +52,30 @@ ESTIMATORS = {
 }
 
 
-@pytest.fixture(params=["kde", "kernel", "sliced", "exact", "denoising"])
+FIRST = ("kde", "kernel", "sliced", "exact", "denoising")  # of each class
+
+
+@pytest.fixture(params=FIRST)
 def make(request):
     """Make an estimator of one of the five classes, with other parameters if given."""
     return _maker(request.param)
 
 
-SLOW = ("ladder", "denoising-energy")  # they have tests of their own
+OWN = ("ladder", "denoising-energy")  # they have tests of their own
 
 
-@pytest.fixture(params=[kind for kind in ESTIMATORS if kind not in SLOW])
+@pytest.fixture(
+    params=[
+        pytest.param(kind, marks=() if kind in FIRST else (pytest.mark.slow,))
+        for kind in ESTIMATORS
+        if kind not in OWN
+    ]
+)
 def make_any(request):
-    """Make an estimator of every kind: each bandwidth, each objective, an energy."""
+    """Make an estimator of every kind: each bandwidth, each objective, an energy.
+
+    A quick run looks at the first of each class; the others are slow.
+    """
     return _maker(request.param)
 
 

@@ -190,7 +190,12 @@ def test_an_unknown_parameter_is_refused_by_name(cls):
 
 
 NETS = pytest.mark.parametrize(
-    "make_net", ["sliced", "exact", "energy", "denoising", "one-level"], indirect=True
+    "make_net",
+    [
+        *("sliced", "exact", "denoising"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("energy", "one-level")),
+    ],
+    indirect=True,
 )
 
 GOOD = {

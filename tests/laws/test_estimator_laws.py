@@ -61,7 +61,14 @@ def table():
 
 TABLE = list(table())
 IDS = [" ".join([name, *map(str, own.values())]) for name, own in TABLE]
-every_estimator = pytest.mark.parametrize("case", TABLE, ids=IDS)
+QUICK = [*((name, {}) for name in PUBLIC), ("SlicedScoreEstimator", {"parametrization": "energy"})]
+
+
+def marked(cases):
+    return [pytest.param(c, marks=() if c in QUICK else (pytest.mark.slow,)) for c in cases]
+
+
+every_estimator = pytest.mark.parametrize("case", marked(TABLE), ids=IDS)
 UNITS = np.array([1e-3, 1.0, 1e3])
 
 
@@ -135,7 +142,9 @@ def test_score_is_that_of_the_field_pulled_through_a_map(case, make_map):
 
 NETWORKS = [(name, own) for name, own in TABLE if "parametrization" in TAKES[name]]
 every_network = pytest.mark.parametrize(
-    "case", NETWORKS, ids=[i for i, case in zip(IDS, TABLE, strict=True) if case in NETWORKS]
+    "case",
+    marked(NETWORKS),
+    ids=[i for i, case in zip(IDS, TABLE, strict=True) if case in NETWORKS],
 )
 # The Gaussian that every network starts from: at this rate no weight moves.
 AT_REST = {"learning_rate_init": 1e-30, "weight_decay": 0.0, "max_iter": 1}
