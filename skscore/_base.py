@@ -59,7 +59,7 @@ class ScoreDetails:
     value : float
         The score itself.
     standard_error : float
-        Of `value`, over the rows.
+        Of `value`, over the rows; as the other errors NaN of one row.
     skill : float
         `value` minus that of the Gaussian with the mean and covariance of the training rows: the
         Fisher divergence that the estimator saves against it. Zero is a Gaussian's, more is better.
@@ -278,7 +278,7 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             for field in (self._field(X, S), self._plug_in_field(X, S))
         )
         gain = own - plug_in
-        root_n = np.sqrt(max(len(X) - 1, 1))
+        root_n = np.sqrt(len(X) - 1) if len(X) > 1 else np.nan
         return ScoreDetails(
             value=float(own.mean()),
             standard_error=float(own.std() / root_n),
@@ -366,6 +366,8 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 def _trimmed_error(values: Array, trim: float) -> float:
     """Return the standard error of a trimmed mean; of the mean where no row is cut."""
     n = len(values)
+    if n == 1:
+        return float("nan")
     if int(trim * n) == 0:
-        return float(values.std() / np.sqrt(max(n - 1, 1)))
+        return float(values.std() / np.sqrt(n - 1))
     return float(stats.mstats.trimmed_stde(values, limits=(trim, trim)))

@@ -3,11 +3,11 @@
 import pytest
 from variants import VARIANTS
 
-FIRST = ("kde", "kernel", "sliced", "exact", "denoising")  # of each class
+FIRST = ("kde", "kernel", "sliced", "denoising")  # "exact" has all but its objective of "sliced"
 
 
 def marks(name):
-    """Return the marks of what runs on a variant: only the first of each class is quick."""
+    """Return the marks of what runs on a variant: only the first of a class is quick."""
     return () if name in FIRST else (pytest.mark.slow,)
 
 

@@ -219,6 +219,9 @@ def test_score_details(variant):
     assert details.standard_error == pytest.approx(own.std(ddof=1) / root_n, rel=1e-6)
     assert details.skill_error == pytest.approx((own - gaussian).std(ddof=1) / root_n, rel=1e-6)
     assert fitted.score_details(X, covariance=S).value == pytest.approx(details.value, rel=1e-9)
+    one = fitted.score_details(X[:1])
+    assert np.isfinite([one.value, one.skill, one.trimmed]).all()
+    assert np.isnan([one.standard_error, one.skill_error, one.trimmed_error]).all()
     with pytest.raises(ValueError, match="covariance"):
         fitted.score_details(X, covariance=np.eye(3))
 
