@@ -59,7 +59,8 @@ def test_a_few_rows_have_a_trimmed_score_without_a_warning(name, n):
         warnings.simplefilter("error")
         details = est.score_details(X[:n])
     assert details.trimmed == pytest.approx(details.value, rel=1e-12)
-    assert all(np.isfinite(value) for value in vars(details).values())
+    for what, value in vars(details).items():  # one row does not tell how far another may be
+        assert np.isnan(value) if n == 1 and "error" in what else np.isfinite(value), what
 
 
 @pytest.mark.parametrize(
