@@ -151,3 +151,34 @@ def test_fewer_rows_than_columns_are_finite():
         assert np.isfinite(affine.matrix).all()
         assert np.isfinite(affine.log_det)
         np.testing.assert_allclose(affine.inverse_transform(affine.transform(X)), X, atol=1e-9)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_number_for_a_matrix_is_that_multiple_of_the_identity(scaled):
+    X, U = rows(), rows(seed=1)
+    moments = Moments.of(X)
+    one = AffineMap.isotropic(moments, scaled=scaled)
+    matrix = AffineMap(one.mean, float(one.matrix) * np.eye(4), 4)
+    if scaled:
+        assert np.mean(one.transform(X) ** 2) == pytest.approx(1.0, rel=1e-12)
+    for name, args in (
+        ("transform", (X,)),
+        ("inverse_transform", (U,)),
+        ("bound", (X,)),
+        ("null", (X,)),
+        ("pull_score", (X, U)),
+        ("pull_energy", (X, U[:, 0])),
+        ("pull_log_density", (X, U[:, 0])),
+        ("metric", (moments.covariance,)),
+        ("null_divergence", (moments.covariance,)),
+    ):
+        found, wanted = (getattr(each, name)(*args) for each in (one, matrix))
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12, err_msg=name)
+    for name in ("scales", "log_det", "is_diagonal"):
+        np.testing.assert_allclose(getattr(one, name), getattr(matrix, name), rtol=1e-12)
+
+
+def test_a_bound_holds():
+    X = rows()
+    affine = AffineMap.standardising(Moments.of(X), "full")
+    assert (affine.bound(X) >= np.abs(affine.transform(X))).all()
