@@ -15,8 +15,15 @@ _HOMES = {
     "SlicedScoreEstimator": "skscore.estimators",
 }
 _ROOMS = (
-    *("datasets", "density", "exceptions", "metrics", "networks", "noise", "objectives"),
-    *("samplers", "testing"),
+    "datasets",
+    "density",
+    "exceptions",
+    "metrics",
+    "networks",
+    "noise",
+    "objectives",
+    "samplers",
+    "testing",
 )
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]

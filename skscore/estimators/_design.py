@@ -35,12 +35,12 @@ WRONG = (nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 PARAMETERS = {"widths": "hidden_layer_sizes"}  # of factories, by keyword
 
 
-def _plain(factory: Callable[..., nn.Module]) -> tuple[object, dict[str, object]]:
+def _plain(factory: Callable[..., nn.Module]) -> tuple[list[object], dict[str, object]]:
     """Return a factory and its keywords as something to compare."""
     if not isinstance(factory, partial):
-        return factory, {}
+        return [factory], {}
     inner, keywords = _plain(factory.func)
-    return inner, keywords | factory.keywords
+    return [*inner, *factory.args], keywords | factory.keywords
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,11 @@ class Design:
         own, other = (_plain(design.factory) for design in (self, earlier))
         changed = {
             "network": own[0] != other[0],
-            **{PARAMETERS.get(k, k): own[1].get(k) != v for k, v in other[1].items()},
+            # As items of lists, which are equal where they are the same object: an array, maybe.
+            **{
+                PARAMETERS.get(k, k): [own[1].get(k)] != [other[1].get(k)]
+                for k in own[1] | other[1]
+            },
             "parametrization": self.energy != earlier.energy,
             "n_members": self.n_members != earlier.n_members,
             "the noise levels (sigma, sigma_min, sigma_max, n_noise_levels)": self.levels

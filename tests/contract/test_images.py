@@ -232,6 +232,15 @@ def test_a_warm_start_says_what_is_another(params, words):
         est.set_params(**params).fit(images())
 
 
+def test_a_warm_start_compares_every_keyword_of_a_factory():
+    """One more is another network; an array is the same where it is the same array."""
+    shaped = partial(UNet, image_shape=SHAPE, widths=np.array([4, 4]))
+    est = small(network=shaped, warm_start=True, max_iter=1).fit(images())
+    est.fit(images())
+    with pytest.raises(ValueError, match="but attention changed"):
+        est.set_params(network=partial(shaped, attention=False)).fit(images())
+
+
 def test_a_row_does_not_depend_on_the_others():
     est = small().fit(images())
     X = images(5)

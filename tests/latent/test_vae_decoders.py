@@ -1,44 +1,18 @@
 """Decoders of the caller's: what is done to them, and what is said of bad ones."""
 
 import pickle
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import nn
-
-from skscore import GaussianVAE, ImplicitVAE
-
-SMALL = {"hidden_layer_sizes": (8, 8), "max_iter": 2, "random_state": 0}
-BOTH = pytest.mark.parametrize("cls", [GaussianVAE, ImplicitVAE])
-
-
-def rows(n=60, d=4, seed=0):
-    random = np.random.default_rng(seed)
-    return random.normal(size=(n, 2)) @ random.normal(size=(2, d)) + random.normal(size=(n, d))
+from vaes import BOTH, SMALL, KnownDecoder, rows
 
 
 def plain(n_components, n_features, *, generator):
     """Torch's own layers, which draw from the global stream."""
     return nn.Sequential(nn.Linear(n_components, 8), nn.SiLU(), nn.Linear(8, n_features))
-
-
-class Plane(nn.Module):
-    """A known decoder, ``x = W z + m``."""
-
-    def __init__(self, W, m):
-        super().__init__()
-        self.register_buffer("W", torch.tensor(W))
-        self.register_buffer("m", torch.tensor(m))
-
-    def forward(self, z):
-        return z @ self.W.T + self.m
-
-
-def on_plane(n_components, n_features, *, generator, W, m):
-    return Plane(W, m)
 
 
 def dropping(n_components, n_features, *, generator):
@@ -95,13 +69,12 @@ def test_a_known_decoder_may_be_far_from_zero(cls, offset):
     random = np.random.default_rng(0)
     W, m, noise = random.normal(size=(3, 2)), np.full(3, offset), 0.1
     X = random.normal(size=(200, 2)) @ W.T + m + noise * random.normal(size=(200, 3))
-    factory = partial(on_plane, W=W, m=m)
-    vae = cls(decoder=factory, noise_scale=noise, **SMALL | {"max_iter": 20}).fit(X)
+    vae = cls(decoder=KnownDecoder(W, m), noise_scale=noise, **SMALL | {"max_iter": 20}).fit(X)
     law = stats.multivariate_normal(np.zeros(3), W @ W.T + noise**2 * np.eye(3))
     details = vae.score_details(X)
     assert details.importance_error < 0.02
     assert abs(details.value - law.logpdf(X - m).mean()) < 5 * details.importance_error + 1e-3
-    at_zero = cls(decoder=partial(on_plane, W=W, m=0 * m), noise_scale=noise, **SMALL)
+    at_zero = cls(decoder=KnownDecoder(W, 0 * m), noise_scale=noise, **SMALL)
     at_zero.set_params(max_iter=20).fit(X - m)
     assert vae.loss_curve_[0] == pytest.approx(at_zero.loss_curve_[0], rel=1e-3)
 
