@@ -86,8 +86,10 @@ def run_descents(
         What else the sampler takes.
     """
     for name, value in hyper.items():
-        check = integer(1) if name == "n_corrections" else real(high=1e30, closed=name == "churn")
-        check(name, value)
+        if name == "n_corrections":
+            integer(0 if sampler == BEST else 1)(name, value)
+        else:
+            real(high=1e30, closed=name == "churn")(name, value)
     if n_steps is not None:
         integer(1)("n_steps", n_steps)
     start = check_init(init, n_samples, affine)

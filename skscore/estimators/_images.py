@@ -91,7 +91,8 @@ class ImageEstimator(ManyLevelEstimator):
     @property
     def _mixed(self) -> bool:  # type: ignore[override]
         # Not where derivatives or small differences of the network are trained, or it is not ours.
-        return self._many and self.network == "unet" and self.parametrization == "score"
+        ours = self.network == "unet" or getattr(self.network, "func", None) is UNet
+        return self._many and ours and self.parametrization == "score"
 
     # Sizes of the work --------------------------------------------------------------------------
 

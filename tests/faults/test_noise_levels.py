@@ -348,7 +348,7 @@ OWN = {
     "predictor_corrector": {"step_size", "n_corrections", "given"},
     "churned_heun": {"churn"},
     "reverse_sde": set(),
-    "dpm_solver": set(),
+    "dpm_solver": {"n_corrections"},
     "probability_flow": set(),
     "langevin": {"step_size"},
 }
@@ -382,6 +382,7 @@ def test_the_automatic_sampler_is_one_of_them(fitted):
 BAD_KEYWORDS = [
     *(("n_steps", sampler, [0, -1, 2.5, "3", True, NAN]) for sampler in FROM_NOISE),
     ("n_corrections", "predictor_corrector", [0, -1, 1.5, "2", True, NAN]),
+    ("n_corrections", "dpm_solver", [-1, 1.5, "2", True, NAN]),
     ("churn", "churned_heun", [-1, -1e-9, NAN, INF, "a", True, [1.0], 10**400]),
     *(
         ("step_size", sampler, [0, -1, NAN, INF, "a", True, [0.1], 1j, 1e30, 10**400])
