@@ -7,6 +7,7 @@
     python benchmarks/images.py --parts step
     python benchmarks/images.py --tasks balanced --widths 64 128 --steps 28000 --models longer ...
     python benchmarks/images.py --tasks balanced --seed 101 ...
+    python benchmarks/images.py --tasks balanced --filters 96 --n-corrections 10 --models filters ...
 
 The shapes and their unequal shares are those of Kondracki and Le Bihan (2024, section 3).
 
@@ -23,7 +24,8 @@ below 1/20; `copies` the share of samples nearer to a training image than 1 % of
 fresh images are; `nearest` the median distance to the nearest training image over that of fresh
 ones; `c2st` the accuracy of telling samples from fresh images in the classifier's features. The
 line `real` has one half of the fresh images for samples, judged against the other; the line
-`guidance 1` has samples that are not led away from the early network.
+`guidance 1` has samples that are not led away from the early network, and with --n-corrections the
+line `corrected` has samples that leave each level of a quarter to one deviation so often and return.
 
 samplers: the same for each sampler at equal evaluations. step: the time of a training step over
 that of the same module in a bare torch loop, and the memory at its height.
@@ -43,6 +45,7 @@ import resource
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +64,7 @@ from torch import nn
 from skscore import DenoisingScoreEstimator
 from skscore.datasets import SHAPES, make_shapes, shape_masks
 from skscore.metrics import c2st
+from skscore.networks import UNet
 
 SEED = 100
 WEIGHTS = {  # of triangle, bar, circles, disc, square
@@ -241,6 +245,12 @@ def model_of(task, args):
             est.set_params(max_iter=math.ceil(args.steps / ((len(X) - held_out) // 16)))
         if args.quick:
             X, est = X[:300], est.set_params(max_iter=1, hidden_layer_sizes=(8, 8))
+        if args.filters:
+            widths = est.hidden_layer_sizes
+            shape = est.image_shape
+            chosen = {} if widths == "auto" else {"widths": widths}
+            network = partial(UNet, image_shape=shape, n_filters=args.filters, **chosen)
+            est.set_params(network=network, hidden_layer_sizes="auto")
         wall, cpu = time.perf_counter(), time.process_time()
         est.fit(X)
         spent = time.perf_counter() - wall, time.process_time() - cpu
@@ -263,9 +273,12 @@ def samples(task, args, save):
             **judged(fresh[:half], judge, X, y, fresh[half:]),
         }
     )
-    for what, guidance in (("samples", None), ("guidance 1", 1.0)):
+    walks = {"samples": {}, "guidance 1": {"guidance": 1.0}}
+    if args.n_corrections:
+        walks["corrected"] = {"n_corrections": args.n_corrections}
+    for what, own in walks.items():
         begun = time.perf_counter()
-        walk = {"random_state": args.seed, "n_steps": args.n_steps, "guidance": guidance}
+        walk = {"random_state": args.seed, "n_steps": args.n_steps, **own}
         S = est.sample(args.n_samples, **walk)
         spent = time.perf_counter() - begun
         save(
@@ -308,8 +321,6 @@ def samplers(task, args, save):
 
 def step(task, args, save):
     """Time a training step beside a bare loop over the same module, by turns."""
-    from skscore.networks import UNet
-
     X = rows_of(task, args.seed)[0][:640]
     side = int(np.sqrt(X.shape[1]))
     shape, batch = (1, side, side), 16
@@ -324,7 +335,7 @@ def step(task, args, save):
             est.fit(X)
             spent.append(time.perf_counter() - begun)
         ours.append((spent[1] - spent[0]) / (2 * len(X) // batch))
-        bare.append(bare_step(UNet, X, shape, batch))
+        bare.append(bare_step(X, shape, batch))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
     save(
@@ -340,7 +351,7 @@ def step(task, args, save):
     )
 
 
-def bare_step(UNet, X, shape, batch):
+def bare_step(X, shape, batch):
     """Return the time of a step of a loop that has nothing but the module and torch's AdamW."""
     d = X.shape[1]
     network = UNet(d, d, generator=torch.Generator().manual_seed(0), image_shape=shape)
@@ -407,6 +418,10 @@ def parse():
     parser.add_argument("--seed", type=int, default=SEED, help="of images, fit and samples")
     parser.add_argument("--steps", type=int, help="of training, in place of the default")
     parser.add_argument("--widths", nargs="+", type=int, help="channels of the U-Net, likewise")
+    parser.add_argument(
+        "--filters", type=int, default=0, help="as large as the image, in the U-Net"
+    )
+    parser.add_argument("--n-corrections", type=int, default=0, help="of the line `corrected`")
     parser.add_argument("--turns", type=int, default=5, help="of the two loops of `step`")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--models", type=Path, default=Path("models"))

@@ -27,6 +27,7 @@ N_STEPS = 100  # of a walk down the grid
 ANNEALED_LEVELS = 50
 FARTHEST = 1e3  # times the highest noise level: given values beyond are refused
 FEW_LEVELS = 10  # of a ladder, at which only annealed Langevin takes enough steps
+CORRECTED = 0.25, 1.0  # levels, in deviations of the data, that DPM-Solver corrects
 ANNEALED_STEP = 0.1  # of annealed Langevin, in squared units of the noise level
 
 
@@ -94,6 +95,9 @@ def run_descents(
         integer(1)("n_steps", n_steps)
     start = check_init(init, n_samples, affine)
     levels, hyper = _plan(sampler, noise, n_steps, hyper)
+    if sampler == BEST:
+        unit = float(model.mean_variance) ** 0.5
+        hyper["corrected"] = tuple(share * unit for share in CORRECTED)
     device = model.basis.device
     fixed = None if given is None else _Given(given, n_samples, affine, FARTHEST * levels[0])
 

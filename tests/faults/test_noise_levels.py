@@ -358,7 +358,7 @@ VALUES = {"step_size": 2e-5, "n_corrections": 2, "churn": 0.1, "given": [1.0, NA
 @pytest.mark.parametrize("sampler", OWN)
 def test_a_keyword_of_another_sampler_is_refused_by_name(fitted, sampler):
     assert set(OWN) == set(fitted._samplers)
-    few = {"n_steps": 4, "random_state": 0, "sampler": sampler}
+    few = {"n_steps": 8, "random_state": 0, "sampler": sampler}
     plain = fitted.sample(3, **few)
     for name, value in VALUES.items():
         if name in OWN[sampler]:

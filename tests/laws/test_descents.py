@@ -100,7 +100,7 @@ def corrected_law(v, sigmas, step_size=0.1, n_corrections=1):
     return x
 
 
-def multistep_law(v, sigmas, n_corrections=0):
+def multistep_law(v, sigmas, n_corrections=0, corrected=(0.0, math.inf)):
     """Lu et al. 2022, SDE-DPM-Solver++(2M), alpha = 1: D extrapolated to the middle of the step."""
     x, before = Linear(), None
     for s, low in pairwise(sigmas):
@@ -112,8 +112,9 @@ def multistep_law(v, sigmas, n_corrections=0):
             aim = D * (1 + 0.5 / ratio) + before[0] * (-0.5 / ratio)
         x = (x * r + aim * (1 - r)).noisy(low * math.sqrt(1 - r))
         before = D, h
-        for _ in range(n_corrections):  # up and back, as in `reverse_law`
-            up, r = 1.5 * low, 1 / 1.5**2
+        inside = corrected[0] <= low <= corrected[1]
+        for _ in range(n_corrections if inside else 0):  # up and back, as in `reverse_law`
+            up, r = 2 * low, 1 / 4
             x = x.noisy(math.sqrt(up**2 - low**2))
             x = (x * (r + (1 - r) * v / (v + up**2))).noisy(low * math.sqrt(1 - r))
             before = None
@@ -151,6 +152,7 @@ TABLE = {
         (multistep_law, [3.0, 2.0, 1.5, 0.7], {}),
         (multistep_law, COARSE, {}),
         (multistep_law, [3.0, 2.0, 1.5, 0.7], {"n_corrections": 2}),
+        (multistep_law, [3.0, 2.0, 1.5, 0.7], {"n_corrections": 1, "corrected": (1.5, 1.9)}),
     ],
     "predictor_corrector": [
         (corrected_law, COARSE, {"step_size": 0.3, "n_corrections": 2}),
