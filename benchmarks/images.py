@@ -7,7 +7,8 @@
     python benchmarks/images.py --parts step
     python benchmarks/images.py --tasks balanced --widths 64 128 --steps 28000 --models longer ...
     python benchmarks/images.py --tasks balanced --seed 101 ...
-    python benchmarks/images.py --tasks balanced --filters 96 --n-corrections 10 --models filters ...
+    python benchmarks/images.py --tasks balanced mnist --n-corrections 10 ...
+    python benchmarks/images.py --tasks balanced --filters 96 --widths 64 128 --models filters ...
 
 The shapes and their unequal shares are those of Kondracki and Le Bihan (2024, section 3).
 
@@ -25,7 +26,8 @@ fresh images are; `nearest` the median distance to the nearest training image ov
 ones; `c2st` the accuracy of telling samples from fresh images in the classifier's features. The
 line `real` has one half of the fresh images for samples, judged against the other; the line
 `guidance 1` has samples that are not led away from the early network, and with --n-corrections the
-line `corrected` has samples that leave each level of a quarter to one deviation so often and return.
+line `corrected` has samples that leave each level of a quarter to one deviation so often and
+return.
 
 samplers: the same for each sampler at equal evaluations. step: the time of a training step over
 that of the same module in a bare torch loop, and the memory at its height.
