@@ -1,6 +1,7 @@
 """Denoising at many levels: the levels, densities, codes, and samples from noise."""
 
 import copy
+import functools
 import pickle
 import re
 import warnings
@@ -369,6 +370,27 @@ def test_a_keyword_of_another_sampler_is_refused_by_name(fitted, sampler):
                 fitted.sample(3, **few, **{name: value})
     with pytest.raises(TypeError, match=r"unexpected keyword 'stepsize'.*take .*churn.*given"):
         fitted.sample(3, **few, stepsize=0.1)
+
+
+def test_corrections_are_where_the_noise_is_a_quarter_of_the_data_to_as_much(
+    make_kind, monkeypatch, X
+):
+    est = make_kind("denoising", standardize=None, mixture=False, max_iter=1)
+    est, walk, seen = est.fit(7 * X), FROM_NOISE["dpm_solver"], []
+
+    @functools.wraps(walk)  # its keywords are read
+    def watched(score, x, **kwargs):
+        seen.append(kwargs["corrected"])
+        return walk(score, x, **kwargs)
+
+    monkeypatch.setitem(FROM_NOISE, "dpm_solver", watched)
+    few = {"n_steps": 8, "random_state": 0}
+    plain = est.sample(2, **few)
+    np.testing.assert_array_equal(est.sample(2, n_corrections=0, **few), plain)
+    assert np.abs(est.sample(2, n_corrections=3, **few) - plain).max() > 1e-3
+    unit = np.sqrt(np.trace(est.covariance_) / X.shape[1])
+    np.testing.assert_allclose(seen, [[unit / 4, unit]] * 3, rtol=1e-4)
+    assert unit > 2
 
 
 def test_the_automatic_sampler_is_one_of_them(fitted):

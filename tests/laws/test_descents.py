@@ -167,6 +167,18 @@ every_case = pytest.mark.parametrize(
 )
 
 
+def test_a_correction_goes_up_to_twice_its_level():
+    seen = []
+
+    def watched(x, sigma):
+        seen.append(sigma)
+        return -x / (1 + sigma**2)
+
+    walk = {"sigmas": [3.0, 1.5, 1.0, 0.5], "n_corrections": 2, "corrected": (0.6, 1.5)}
+    FROM_NOISE["dpm_solver"](watched, torch.ones(1, 1), generator=stream(), **walk)
+    assert seen == [3.0, 3.0, 3.0, 1.5, 2.0, 2.0, 1.0, 0.5]
+
+
 def test_every_sampler_has_its_law_here():
     assert sorted(TABLE) == sorted(FROM_NOISE)
 

@@ -162,7 +162,22 @@ def test_filters_are_convolutions_that_reach_across_the_image():
     f = torch.nn.functional.silu
     drawn = filters.leave(filters._far(f(filters.mix(f(found))), filters.draw))
     torch.testing.assert_close(filters(x, embedding), x + drawn, **TIGHT)
-    assert fresh(DESIGNS["one channel"]).filters is None
+
+
+def test_a_network_without_filters_is_one_whose_filters_draw_nothing():
+    design = DESIGNS["filters"]
+    network, (x, level) = awake(design), rows_of(design)
+    without = fresh({**design, "n_filters": 0}).to(torch.float64)
+    assert without.filters is None
+    missing = without.load_state_dict(network.state_dict(), strict=False)
+    assert not missing.missing_keys
+    assert {key.split(".")[0] for key in missing.unexpected_keys} == {"filters"}
+    assert (network(x, level) - without(x, level)).abs().max() > 1e-3
+    for p in network.filters.leave.parameters():
+        p.data.zero_()
+    torch.testing.assert_close(network(x, level), without(x, level), **TIGHT)
+    more = fresh(design).floats_per_pass - without.floats_per_pass
+    assert more >= 6 * 3 * 24  # numbers to a pixel that three filters leave in memory
 
 
 def test_waves_are_what_noise_leaves_of_sines_and_cosines():
