@@ -86,16 +86,17 @@ def run_descents(
     **hyper
         What else the sampler takes.
     """
+    known = inspect.signature(FROM_NOISE[sampler]).parameters
     for name, value in hyper.items():
-        if name == "n_corrections":
-            integer(0 if sampler == BEST else 1)(name, value)
+        if name == "n_corrections":  # none only where that is the default
+            integer(min(1, known[name].default))(name, value)
         else:
             real(high=1e30, closed=name == "churn")(name, value)
     if n_steps is not None:
         integer(1)("n_steps", n_steps)
     start = check_init(init, n_samples, affine)
     levels, hyper = _plan(sampler, noise, n_steps, hyper)
-    if sampler == BEST:
+    if "corrected" in known:
         unit = float(model.mean_variance) ** 0.5
         hyper["corrected"] = tuple(share * unit for share in CORRECTED)
     device = model.basis.device

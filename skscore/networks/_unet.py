@@ -181,12 +181,8 @@ def _counts(values: object) -> bool:
     return all(_count(value) for value in values)  # type: ignore[attr-defined]
 
 
-def _count(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
-
-
-def _none(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) == 0
+def _count(value: object, least: int = 1) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def _refuse_wrong(
@@ -201,7 +197,7 @@ def _refuse_wrong(
         ("n_blocks", n_blocks, _count(n_blocks), "an integer >= 1"),
         ("attention", attention, isinstance(attention, bool), "True or False"),
         ("patch", patch, _count(patch) or patch == "auto", "'auto' or an integer >= 1"),
-        ("n_filters", n_filters, _count(n_filters) or _none(n_filters), "an integer >= 0"),
+        ("n_filters", n_filters, _count(n_filters, 0), "an integer >= 0"),
         ("n_outputs", n_outputs, n_outputs in (1, n_features), f"{n_features}, or 1 for an energy"),
     ):
         if not valid:

@@ -51,9 +51,9 @@ def dpm_solver(
     sigmas : sequence of float
         Noise levels, decreasing.
     n_corrections : int, default=0
-        How often a level is left, ``x <- x + sqrt(3) lower z``, and returned to from twice as high
-        by a step of `reverse_sde`. Each costs an evaluation. Where rows are as spread as the noise,
-        many of them leave about a quarter less variance.
+        How often a level is left, ``x <- x + sqrt(3) lower z``, and returned to from twice as high,
+        or from the highest, by a step of `reverse_sde`. Each costs an evaluation. Where rows are as
+        spread as the noise, many of them leave about a quarter less variance.
     corrected : (float, float), default=(0.0, inf)
         The lowest and the highest level that is corrected.
     callback : callable, optional
@@ -96,8 +96,9 @@ def dpm_solver(
         x = x.add_(noise_like(x, generator), alpha=lower * math.sqrt(gain))
         for _ in range(n_corrections if corrected[0] <= lower <= corrected[1] else 0):
             last = None  # of rows that were elsewhere
-            x = x.add(noise_like(x, generator), alpha=lower * math.sqrt(UP**2 - 1))
-            x = ancestral_step(score, x, UP * lower, lower, generator)
+            up = min(UP * lower, sigmas[0])  # above the highest no field is known
+            x = x.add(noise_like(x, generator), alpha=math.sqrt(up**2 - lower**2))
+            x = ancestral_step(score, x, up, lower, generator)
         return x
 
     return descend(step, score, x, sigmas, callback)

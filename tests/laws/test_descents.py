@@ -114,7 +114,8 @@ def multistep_law(v, sigmas, n_corrections=0, corrected=(0.0, math.inf)):
         before = D, h
         inside = corrected[0] <= low <= corrected[1]
         for _ in range(n_corrections if inside else 0):  # up and back, as in `reverse_law`
-            up, r = 2 * low, 1 / 4
+            up = min(2 * low, sigmas[0])
+            r = (low / up) ** 2
             x = x.noisy(math.sqrt(up**2 - low**2))
             x = (x * (r + (1 - r) * v / (v + up**2))).noisy(low * math.sqrt(1 - r))
             before = None
@@ -167,16 +168,16 @@ every_case = pytest.mark.parametrize(
 )
 
 
-def test_a_correction_goes_up_to_twice_its_level():
+def test_a_correction_goes_up_to_twice_its_level_and_not_above_the_highest():
     seen = []
 
     def watched(x, sigma):
         seen.append(sigma)
         return -x / (1 + sigma**2)
 
-    walk = {"sigmas": [3.0, 1.5, 1.0, 0.5], "n_corrections": 2, "corrected": (0.6, 1.5)}
+    walk = {"sigmas": [3.0, 2.0, 1.0, 0.5], "n_corrections": 2, "corrected": (0.6, 2.0)}
     FROM_NOISE["dpm_solver"](watched, torch.ones(1, 1), generator=stream(), **walk)
-    assert seen == [3.0, 3.0, 3.0, 1.5, 2.0, 2.0, 1.0, 0.5]
+    assert seen == [3.0, 3.0, 3.0, 2.0, 2.0, 2.0, 1.0, 0.5]
 
 
 def test_every_sampler_has_its_law_here():
