@@ -17,6 +17,9 @@ the score of a mixture, which is known at every level.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +27,7 @@ from skscore._linear import eigen, from_eigen, times, transposed
 from skscore._mixture import Mixture
 from skscore._model import ScoreModel
 from skscore._products import BlurredProducts
-from skscore.networks import Conjugate, bind, conjugate
+from skscore.networks import Conjugate, Memory, bind, conjugate
 
 FINE = 0.1  # deviations below which the residual score stops growing as the noise shrinks
 
@@ -187,8 +190,28 @@ class Denoiser(nn.Module):
         """
         return self._into(error) / self._unit(neighbours(sigma, error))
 
+    @contextmanager
+    def _unseen(self, own: Tensor) -> Iterator[None]:
+        """Keep rows (..., n, d) without noise from what the networks remember, each at its own."""
+        memories = [m for m in self.network.modules() if isinstance(m, Memory)]
+        unit = self.mean_variance.sqrt()
+        try:
+            for memory, rows in zip(memories, own.view(-1, *own.shape[-2:]), strict=False):
+                memory.own = rows / unit
+            yield
+        finally:
+            for memory in memories:
+                memory.own = None
+
     def weighed_error(self, x: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
-        """Return what `weigh` makes of the field at rows and levels, less a target."""
+        """Return what `weigh` makes of the field at rows and levels, less a target.
+
+        The target is that of denoising: rows as they were are ``x + sigma^2 target``.
+        """
+        with self._unseen(x + neighbours(sigma, x) ** 2 * target):
+            return self._weighed_error(x, target, sigma)
+
+    def _weighed_error(self, x: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
         if self.has_energy or self.mixture is not None:
             return self.weigh(self(x, sigma) - target, sigma)
         # Linear in F: all else is known before, and has no part in a backward pass.

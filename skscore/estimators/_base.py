@@ -128,6 +128,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
     _most_held_out = sys.maxsize
     _images = False  # whether the rows are images
     _guided = False  # whether a network that has learnt less is kept, for guidance
+    _remembers = False  # whether networks may see training rows beside those that they are given
     _mixed = False  # whether training may take products in bfloat16
 
     def _n_networks(self) -> int:
@@ -209,6 +210,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             self._n_networks(),
             levels,
             self._images,
+            memory=kept if self._remembers else None,
         )
         with _torch.isolated(), design.threads:
             _torch.keep_freed_memory()
@@ -227,6 +229,8 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                 except KeyboardInterrupt as interrupt:
                     failure = interrupt
             guide = None if anew else self._guide
+            if guide is not None:  # it remembers the rows of this fit, too
+                guide = design.build(seed, weights_of(guide)).to(device)
             if guide is None and self._guided and history.early is not None:
                 guide = with_weights(model, history.early)
             for each in filter(None, (model, guide)):

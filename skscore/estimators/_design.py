@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -66,6 +67,8 @@ class Design:
         Whether the rows are images: their fields stay in float32, and use every thread.
     mixture : Weighed or None
         The mixture that the field is averaged with.
+    memory : (n, rank) or None
+        Rows for networks that remember some.
     """
 
     factory: Callable[..., nn.Module]
@@ -76,6 +79,7 @@ class Design:
     levels: Levels = field(default_factory=lambda: OneLevel(0.0))
     images: bool = False
     mixture: Weighed | None = None
+    memory: NDArray | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -184,6 +188,9 @@ class Design:
         """Return one network, ready, of the right shape."""
         rank, n_outputs = self.rank, self._n_outputs
         network = network.eval().to(torch.float32)
+        if self.memory is not None and hasattr(network, "remember"):
+            unit = np.float32(1 / np.sqrt(self.precision))
+            network.remember(torch.tensor(self.memory / unit, device="cpu"))
         rows = torch.zeros(2, rank, dtype=torch.float32, device="cpu")
         try:
             levels = [rows[:, :1]] if self._conditional(network) else []

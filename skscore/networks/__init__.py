@@ -3,6 +3,7 @@
 from skscore.networks._activations import ACTIVATIONS, KINKED
 from skscore.networks._conjugate import Bound, Conjugate, Gated, bind, conjugate
 from skscore.networks._ensemble import Ensemble
+from skscore.networks._memory import Memory
 from skscore.networks._mlp import MLP
 from skscore.networks._noise_conditional import NoiseConditionalMLP
 from skscore.networks._restricted import RESTRICTED, restrict, widen
@@ -20,6 +21,7 @@ __all__ = [
     "Conjugate",
     "Ensemble",
     "Gated",
+    "Memory",
     "NoiseConditionalMLP",
     "UNet",
     "bind",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from skscore.networks._activations import activation_named
 from skscore.networks._global_filters import GlobalFilters
+from skscore.networks._memory import Memory
 from skscore.networks._noise_conditional import LOWEST, N_FREQUENCIES
 
 EPSILON = 1e-5  # added to a mean square
@@ -186,7 +187,7 @@ def _count(value: object, least: int = 1) -> bool:
 
 
 def _refuse_wrong(
-    n_features, n_outputs, image_shape, widths, n_blocks, attention, patch, n_filters
+    n_features, n_outputs, image_shape, widths, n_blocks, attention, patch, n_filters, memory
 ) -> None:
     """Raise ValueError for parameters that make no U-Net."""
     shaped = _counts(image_shape) and len(image_shape) == 3
@@ -198,6 +199,7 @@ def _refuse_wrong(
         ("attention", attention, isinstance(attention, bool), "True or False"),
         ("patch", patch, _count(patch) or patch == "auto", "'auto' or an integer >= 1"),
         ("n_filters", n_filters, _count(n_filters, 0), "an integer >= 0"),
+        ("memory", memory, isinstance(memory, bool), "True or False"),
         ("n_outputs", n_outputs, n_outputs in (1, n_features), f"{n_features}, or 1 for an energy"),
     ):
         if not valid:
@@ -230,6 +232,9 @@ class UNet(nn.Module):
     n_filters : int, default=0
         Filters as large as the image, at the finest resolution, for forms that are decided by
         pixels far apart. They hold the square of its patches each, in numbers.
+    memory : bool, default=True
+        Whether the mean of remembered images, weighed by how near they are to a noisy one, enters
+        beside its pixels; see `remember`. An estimator has it remember its training images.
 
     Raises
     ------
@@ -274,11 +279,11 @@ class UNet(nn.Module):
         patch: int | str = "auto",
         activation: str = "silu",
         n_filters: int = 0,
+        memory: bool = True,
     ):
         super().__init__()
-        _refuse_wrong(
-            n_features, n_outputs, image_shape, widths, n_blocks, attention, patch, n_filters
-        )
+        kind = image_shape, widths, n_blocks, attention, patch, n_filters, memory
+        _refuse_wrong(n_features, n_outputs, *kind)
         channels, height, width = (int(side) for side in image_shape)
         widths = [int(size) for size in widths]
         if channels * height * width != n_features:
@@ -325,6 +330,8 @@ class UNet(nn.Module):
         )
         self.norm = _Norm(widths[0])
         self.out = make.conv(widths[0], channels * patch**2, gain=0.0)
+        self.memory = Memory() if memory else None
+        self.recall = make.conv(channels * patch**2, widths[0]) if memory else None
         self.n_blocks, self.n_levels = n_blocks, len(widths)
         self.floats_per_pass = self._count(widths, int(n_filters))
 
@@ -336,26 +343,45 @@ class UNet(nn.Module):
         inside = 20 * (self.n_blocks + 0.5) * sum(per_level) + 10 * n_filters * area
         return int(inside) + (6 * N_WAVES + 1) * channels * height * width
 
+    def remember(self, rows: Tensor) -> None:
+        """Remember images without noise in place of all others, where the network has a memory.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n, n_features)
+            In deviations.
+        """
+        if self.memory is not None:
+            self.memory.remember(rows)
+            self.floats_per_pass += len(rows)
+
     def forward(self, x: Tensor, log_sigma: Tensor) -> Tensor:
         """Return the network's values, (n, d) and (n, 1) -> (n, n_outputs)."""
         angles = log_sigma * self.frequencies
         embedding = self.f(self.embed(torch.cat([angles.sin(), angles.cos()], dim=1)))
         _, height, width = self.image_shape
-        h = x.unflatten(1, self.image_shape)
-        if any(self.margins):
-            h = F.pad(h, (0, self.margins[0], 0, self.margins[1]), mode="replicate")
-        h = F.pixel_unshuffle(h, self.patch).contiguous(memory_format=torch.channels_last)
-        h = self._levels(self._enter(h, log_sigma), embedding)
+        h = self._levels(self._enter(x, log_sigma.exp()), embedding)
         h = F.pixel_shuffle(self.out(self.f(self.norm(h))), self.patch)
         h = h[:, :, :height, :width].flatten(1)
         return h if self.n_outputs > 1 else h.sum(dim=1, keepdim=True)
 
-    def _enter(self, h: Tensor, log_sigma: Tensor) -> Tensor:
+    def _enter(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Return the first channels."""
-        sigma = log_sigma[:, :, None, None].exp()
-        pixels = h * (1 + sigma**2).sqrt()
-        fine = waves(pixels.permute(0, 2, 3, 1), sigma)  # as they lie in memory
-        return self.stem(h) + self.fine(fine.permute(0, 3, 1, 2))
+        unit = (1 + sigma**2).sqrt()  # that rows are shown over
+        patches, level = self._patches(x), sigma[:, :, None, None]
+        pixels = patches * unit[:, :, None, None]
+        fine = waves(pixels.permute(0, 2, 3, 1), level)  # as they lie in memory
+        h = self.stem(patches) + self.fine(fine.permute(0, 3, 1, 2))
+        if self.memory is not None and len(self.memory.rows):
+            h = h + self.recall(self._patches(self.memory(x * unit, sigma)))
+        return h
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """Return rows as images whose channels are the pixels of a patch."""
+        h = x.unflatten(1, self.image_shape)
+        if any(self.margins):
+            h = F.pad(h, (0, self.margins[0], 0, self.margins[1]), mode="replicate")
+        return F.pixel_unshuffle(h, self.patch).contiguous(memory_format=torch.channels_last)
 
     def _levels(self, h: Tensor, embedding: Tensor) -> Tensor:
         """Go down the resolutions and up again."""

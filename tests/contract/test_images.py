@@ -17,7 +17,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from skscore import DenoisingScoreEstimator, _torch
 from skscore.datasets import make_shapes
 from skscore.estimators import _images, _many_levels
-from skscore.networks import Bound, UNet
+from skscore.networks import Bound, Memory, UNet
 from skscore.objectives import denoising, noise_conditional
 from skscore.testing import score_estimator_checks
 
@@ -172,6 +172,52 @@ def test_each_image_of_a_batch_has_a_noise_level_of_its_own():
     small(network=lambda d, k, *, generator: Spy(d, k, generator), max_iter=1).fit(images())
     assert seen
     assert set(seen) == {16}
+
+
+def memories(est):
+    models = [model for model in (est._model, est._guide) if model is not None]
+    return [m for model in models for m in model.modules() if isinstance(m, Memory)]
+
+
+@pytest.mark.parametrize("standardize", ["diag", None])
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_training_images_are_remembered_in_deviations(standardize, n_members):
+    X = images()
+    X = X[np.argsort(X.sum(axis=1))]
+    est = small(standardize=standardize, n_members=n_members, keep_rows=True).fit(X)
+    expected = (X - X.mean()) / X.std()
+    for there in (est, pickle.loads(pickle.dumps(est))):
+        held = memories(there)
+        assert len(held) in (n_members, 2 * n_members)  # and as many of the guide
+        for memory in held:
+            rows = memory.rows.numpy()
+            np.testing.assert_allclose(rows[np.argsort(rows.sum(axis=1))], expected, atol=1e-4)
+            assert memory.own is None
+            assert memory.variance == held[0].variance > 0
+
+
+@pytest.mark.parametrize(
+    "params", [{"keep_rows": False}, {"sigma": 0.3}, {"network": partial(UNet, memory=False)}]
+)
+def test_no_images_are_remembered_where_that_is_not_wanted(params):
+    shaped = {"image_shape": SHAPE, "widths": (4, 4)}
+    network = params.get("network")
+    params = params | ({"network": partial(network, **shaped)} if network else {})
+    assert not sum(len(memory.rows) for memory in memories(small(**params).fit(images())))
+
+
+def test_images_are_kept_once_in_a_file():
+    X = np.random.default_rng(0).uniform(size=(500, SIZE))
+    sizes = [len(pickle.dumps(small(keep_rows=keep).fit(X))) for keep in (False, True)]
+    assert X.size * 4 <= sizes[1] - sizes[0] < 1.5 * X.size * 4
+
+
+def test_a_warm_start_remembers_the_new_images():
+    est = small(warm_start=True).fit(images())
+    guide = {name: w.clone() for name, w in est._guide.state_dict().items()}
+    est.fit(images(40, seed=3))
+    assert {len(memory.rows) for memory in memories(est)} == {40}
+    assert all(torch.equal(w, guide[name]) for name, w in est._guide.state_dict().items())
 
 
 def test_what_is_given_and_no_number_is_refused_by_name():

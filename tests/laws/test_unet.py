@@ -30,6 +30,8 @@ DESIGNS = {
     "two heads": {"image_shape": (1, 4, 6), "widths": (4, 64), "attention": True},
     "filters": {"image_shape": (1, 4, 6), "widths": (4, 6), "n_filters": 3},
     "filters of patches": {"image_shape": (2, 5, 8), "widths": (4,), "patch": 2, "n_filters": 3},
+    "memory": {"image_shape": (1, 4, 6), "widths": (4, 6), "memory": True},
+    "memory of patches": {"image_shape": (2, 5, 8), "widths": (4,), "patch": 2, "memory": True},
     "softplus": {"image_shape": (1, 4, 4), "widths": (4,), "activation": "softplus"},
 }
 every_design = pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
@@ -45,12 +47,17 @@ def draw(*shape, seed=1):
 
 def fresh(design, energy=False, seed=0):
     d = math.prod(design["image_shape"])
-    return UNet(d, 1 if energy else d, generator=stream(seed), **design)
+    network = UNet(d, 1 if energy else d, generator=stream(seed), **design)
+    if design.get("memory"):
+        network.remember(draw(7, d, seed=9).to(torch.float32))
+    return network
 
 
 def awake(design, energy=False):
     """Return a float64 network, none of whose layers is zero."""
     network = fresh(design, energy).to(torch.float64)
+    if design.get("memory"):
+        network.remember(network.memory.rows)  # once more, for its bandwidth in float64
     for seed, p in enumerate(network.parameters()):
         p.data += draw(*p.shape, seed=seed) / math.sqrt(p[0].numel() + 1)
     return network.requires_grad_(False)
@@ -87,11 +94,18 @@ def turned(network, design):
     patch = network.patch
     for (name, p), q in zip(network.named_parameters(), other.parameters(), strict=True):
         w = p.mT if p.dim() == 4 else p
-        if patch > 1 and name in ("stem.weight", "fine.weight"):  # a patch's pixels are channels
+        if patch > 1 and name in (
+            "stem.weight",
+            "fine.weight",
+            "recall.weight",
+        ):  # a patch's pixels are channels
             w = w.unflatten(1, (-1, patch, patch)).transpose(2, 3).flatten(1, 3)
         if patch > 1 and name.startswith("out."):
             w = w.unflatten(0, (channels, patch, patch)).transpose(1, 2).flatten(0, 2)
         q.data = w.clone()
+    if design.get("memory"):
+        rows = network.memory.rows.unflatten(1, (channels, height, width))
+        other.remember(rows.mT.flatten(1))
     return other.requires_grad_(False)
 
 
@@ -263,6 +277,7 @@ def test_an_image_of_another_size_is_refused():
         ({"attention": "no"}, "attention='no'"),
         ({"n_filters": -1}, "n_filters=-1 is not valid: it must be an integer >= 0"),
         ({"n_filters": False}, "n_filters=False"),
+        ({"memory": 3}, "memory=3 is not valid: it must be True or False"),
         ({"n_outputs": 5}, "n_outputs=5 is not valid: it must be 16, or 1"),
         ({"widths": (0, 8)}, r"widths=\(0, 8\)"),
         ({"widths": ()}, r"widths=\(\)"),
