@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skscore.networks._activations import activation_named
-from skscore.networks._global_filters import GlobalFilters
 from skscore.networks._memory import Memory
 from skscore.networks._noise_conditional import LOWEST, N_FREQUENCIES
 
@@ -73,19 +72,6 @@ class _Maker:
 
     def linear(self, inside: int, outside: int, *, gain: float = 1.0):
         return _Dense(self._drawn((outside, inside), gain))
-
-    def global_filters(self, channels: int, n_filters: int, height: int, width: int, f):
-        sides = n_filters, 1, 2 * height - 1, 2 * width - 1
-        return GlobalFilters(
-            _Norm(channels),
-            self.conv(channels, n_filters, 1),
-            self.conv(n_filters, n_filters, 1),
-            self.conv(n_filters, channels, 1, gain=0.1),
-            self.linear(EMBEDDING, 2 * n_filters, gain=0.3),
-            self._drawn(sides, 2.0),  # a pixel meets a quarter of a filter
-            self._drawn(sides, 2.0),
-            f,
-        )
 
 
 class _Norm(nn.Module):
@@ -182,12 +168,12 @@ def _counts(values: object) -> bool:
     return all(_count(value) for value in values)  # type: ignore[attr-defined]
 
 
-def _count(value: object, least: int = 1) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+def _count(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _refuse_wrong(
-    n_features, n_outputs, image_shape, widths, n_blocks, attention, patch, n_filters, memory
+    n_features, n_outputs, image_shape, widths, n_blocks, attention, patch, memory
 ) -> None:
     """Raise ValueError for parameters that make no U-Net."""
     shaped = _counts(image_shape) and len(image_shape) == 3
@@ -198,7 +184,6 @@ def _refuse_wrong(
         ("n_blocks", n_blocks, _count(n_blocks), "an integer >= 1"),
         ("attention", attention, isinstance(attention, bool), "True or False"),
         ("patch", patch, _count(patch) or patch == "auto", "'auto' or an integer >= 1"),
-        ("n_filters", n_filters, _count(n_filters, 0), "an integer >= 0"),
         ("memory", memory, isinstance(memory, bool), "True or False"),
         ("n_outputs", n_outputs, n_outputs in (1, n_features), f"{n_features}, or 1 for an energy"),
     ):
@@ -229,9 +214,6 @@ class UNet(nn.Module):
         Pixels of a patch's side; "auto" is 2 where both sides have more than 16 pixels, else 1.
     activation : {"silu", "softplus", "tanh", "gelu"}, default="silu"
         Of the hidden layers.
-    n_filters : int, default=0
-        Filters as large as the image, at the finest resolution, for forms that are decided by
-        pixels far apart. They hold the square of its patches each, in numbers.
     memory : bool, default=True
         Whether the mean of remembered images, weighed by how near they are to a noisy one, enters
         beside its pixels; see `remember`. An estimator has it remember its training images.
@@ -278,11 +260,10 @@ class UNet(nn.Module):
         attention: bool = True,
         patch: int | str = "auto",
         activation: str = "silu",
-        n_filters: int = 0,
         memory: bool = True,
     ):
         super().__init__()
-        kind = image_shape, widths, n_blocks, attention, patch, n_filters, memory
+        kind = image_shape, widths, n_blocks, attention, patch, memory
         _refuse_wrong(n_features, n_outputs, *kind)
         channels, height, width = (int(side) for side in image_shape)
         widths = [int(size) for size in widths]
@@ -324,23 +305,24 @@ class UNet(nn.Module):
                 self.up.append(_Block(size + held.pop(), size, make, f))
             if level:
                 self.finer.append(make.conv(size, widths[level - 1], 1))
-        sides = (height + self.margins[1]) // patch, (width + self.margins[0]) // patch
-        self.filters = (
-            make.global_filters(widths[0], int(n_filters), *sides, f) if n_filters else None
-        )
         self.norm = _Norm(widths[0])
         self.out = make.conv(widths[0], channels * patch**2, gain=0.0)
         self.memory = Memory() if memory else None
         self.recall = make.conv(channels * patch**2, widths[0]) if memory else None
         self.n_blocks, self.n_levels = n_blocks, len(widths)
-        self.floats_per_pass = self._count(widths, int(n_filters))
+        self._floats = self._count(widths)
 
-    def _count(self, widths: Sequence[int], n_filters: int) -> int:
-        """Return about how many numbers one row leaves in a pass forward."""
+    @property
+    def floats_per_pass(self) -> int:
+        """About how many numbers one row leaves in a pass forward."""
+        return self._floats + (0 if self.memory is None else len(self.memory.rows))
+
+    def _count(self, widths: Sequence[int]) -> int:
+        """Return these numbers but for what is remembered."""
         channels, height, width = self.image_shape
         area = (height + self.margins[1]) * (width + self.margins[0]) // self.patch**2
         per_level = [size * area / 4**level for level, size in enumerate(widths)]
-        inside = 20 * (self.n_blocks + 0.5) * sum(per_level) + 10 * n_filters * area
+        inside = 20 * (self.n_blocks + 0.5) * sum(per_level)
         return int(inside) + (6 * N_WAVES + 1) * channels * height * width
 
     def remember(self, rows: Tensor) -> None:
@@ -353,7 +335,6 @@ class UNet(nn.Module):
         """
         if self.memory is not None:
             self.memory.remember(rows)
-            self.floats_per_pass += len(rows)
 
     def forward(self, x: Tensor, log_sigma: Tensor) -> Tensor:
         """Return the network's values, (n, d) and (n, 1) -> (n, n_outputs)."""
@@ -387,10 +368,8 @@ class UNet(nn.Module):
         """Go down the resolutions and up again."""
         down, up, held = iter(self.down), iter(self.up), []
         for level in range(self.n_levels):
-            for block in range(self.n_blocks):
+            for _ in range(self.n_blocks):
                 h = next(down)(h, embedding)
-                if self.filters is not None and level == block == 0:
-                    h = self.filters(h, embedding)
                 held.append(h)
             if level + 1 < self.n_levels:
                 h = self.coarser[level](h)

@@ -379,7 +379,7 @@ BFLOAT16 = {
     "ladder": ({"n_noise_levels": 12}, True),
     "one level": ({"sigma": 0.3}, False),
     "energy": ({"parametrization": "energy"}, False),
-    "our factory": ({"network": partial(UNet, image_shape=SHAPE, n_filters=2)}, True),
+    "our factory": ({"network": partial(UNet, image_shape=SHAPE, widths=(4,))}, True),
     "own network": ({"network": flat_network}, False),
     "tables": ({"network": None, "image_shape": None}, False),
 }

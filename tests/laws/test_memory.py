@@ -146,3 +146,14 @@ def test_a_network_that_remembers_nothing_is_one_without_memory():
         assert grown >= 50 if network.memory is not None else grown == 0
     values = [network(x, level) for network in kinds.values()]
     assert (values[0] - values[1]).abs().amax(dim=1).min() > 1e-3
+
+
+def test_weights_keep_their_digits_in_bfloat16():
+    """Inner products of images are in the hundreds, where bfloat16 counts by twos and fours."""
+    rows = draw(50, 784).to(torch.float32)
+    memory, x = holding(rows), draw(4, 784, seed=2).to(torch.float32)
+    levels = torch.full((4, 1), 0.1)
+    exact = memory(x, levels)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = memory(x, levels).float()
+    assert (mixed - exact).norm() < 0.01 * exact.norm()

@@ -16,7 +16,7 @@ from skscore._autodiff import (
 )
 from skscore._model import GradientField
 from skscore.networks import Bound, Conjugate, Ensemble, Gated, UNet
-from skscore.networks._unet import EMBEDDING, N_WAVES, _Norm, waves
+from skscore.networks._unet import N_WAVES, _Norm, waves
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 DESIGNS = {
@@ -28,8 +28,6 @@ DESIGNS = {
     "patches": {"image_shape": (2, 6, 8), "widths": (4, 6), "patch": 2},
     "attention": {"image_shape": (1, 6, 8), "widths": (4, 6), "attention": True},
     "two heads": {"image_shape": (1, 4, 6), "widths": (4, 64), "attention": True},
-    "filters": {"image_shape": (1, 4, 6), "widths": (4, 6), "n_filters": 3},
-    "filters of patches": {"image_shape": (2, 5, 8), "widths": (4,), "patch": 2, "n_filters": 3},
     "memory": {"image_shape": (1, 4, 6), "widths": (4, 6), "memory": True},
     "memory of patches": {"image_shape": (2, 5, 8), "widths": (4,), "patch": 2, "memory": True},
     "softplus": {"image_shape": (1, 4, 4), "widths": (4,), "activation": "softplus"},
@@ -163,37 +161,6 @@ def test_channels_are_measured_against_their_group_and_keep_their_mean():
     assert (layer(flat) - layer.bias[:, None, None]).abs().min() > 1e-2  # GroupNorm has zero here
 
 
-def test_filters_are_convolutions_that_reach_across_the_image():
-    filters = awake(DESIGNS["filters"]).filters
-    seen = draw(2, 3, 4, 6)
-    for weight in (filters.find, filters.draw):
-        flipped = weight.flip(2, 3)  # torch's conv2d correlates
-        across = torch.nn.functional.conv2d(seen, flipped, padding=(3, 5), groups=3)
-        torch.testing.assert_close(filters._far(seen, weight), across, **TIGHT)
-    x, embedding = draw(2, 4, 4, 6), draw(2, EMBEDDING, seed=4)
-    gain, shift = filters.film(embedding)[:, :, None, None].chunk(2, dim=1)
-    found = filters._far(filters.enter(filters.norm(x)), filters.find) * (1 + gain) + shift
-    f = torch.nn.functional.silu
-    drawn = filters.leave(filters._far(f(filters.mix(f(found))), filters.draw))
-    torch.testing.assert_close(filters(x, embedding), x + drawn, **TIGHT)
-
-
-def test_a_network_without_filters_is_one_whose_filters_draw_nothing():
-    design = DESIGNS["filters"]
-    network, (x, level) = awake(design), rows_of(design)
-    without = fresh({**design, "n_filters": 0}).to(torch.float64)
-    assert without.filters is None
-    missing = without.load_state_dict(network.state_dict(), strict=False)
-    assert not missing.missing_keys
-    assert {key.split(".")[0] for key in missing.unexpected_keys} == {"filters"}
-    assert (network(x, level) - without(x, level)).abs().max() > 1e-3
-    for p in network.filters.leave.parameters():
-        p.data.zero_()
-    torch.testing.assert_close(network(x, level), without(x, level), **TIGHT)
-    more = fresh(design).floats_per_pass - without.floats_per_pass
-    assert more >= 6 * 3 * 24  # numbers to a pixel that three filters leave in memory
-
-
 def test_waves_are_what_noise_leaves_of_sines_and_cosines():
     """They are the means of sines and cosines of blurred pixels, by Gauss-Hermite quadrature."""
     pixels = draw(3, 5)
@@ -275,8 +242,6 @@ def test_an_image_of_another_size_is_refused():
         ({"patch": "2"}, "patch='2'"),
         ({"patch": 0}, "patch=0"),
         ({"attention": "no"}, "attention='no'"),
-        ({"n_filters": -1}, "n_filters=-1 is not valid: it must be an integer >= 0"),
-        ({"n_filters": False}, "n_filters=False"),
         ({"memory": 3}, "memory=3 is not valid: it must be True or False"),
         ({"n_outputs": 5}, "n_outputs=5 is not valid: it must be 16, or 1"),
         ({"widths": (0, 8)}, r"widths=\(0, 8\)"),
