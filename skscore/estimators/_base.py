@@ -128,7 +128,6 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
     _most_held_out = sys.maxsize
     _images = False  # whether the rows are images
     _guided = False  # whether a network that has learnt less is kept, for guidance
-    _remembers = False  # whether networks may see training rows beside those that they are given
     _mixed = False  # whether training may take products in bfloat16
 
     def _n_networks(self) -> int:
@@ -210,7 +209,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             self._n_networks(),
             levels,
             self._images,
-            memory=kept if self._remembers else None,
+            memory=kept if self._images and self.keep_rows else None,
         )
         with _torch.isolated(), design.threads:
             _torch.keep_freed_memory()

@@ -89,10 +89,6 @@ class ImageEstimator(ManyLevelEstimator):
         return self._images and self._many
 
     @property
-    def _remembers(self) -> bool:  # type: ignore[override]
-        return self._images and self._many and bool(self.keep_rows)
-
-    @property
     def _mixed(self) -> bool:  # type: ignore[override]
         # Not where derivatives or small differences of the network are trained, or it is not ours.
         ours = self.network == "unet" or getattr(self.network, "func", None) is UNet

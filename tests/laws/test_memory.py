@@ -56,7 +56,7 @@ def test_rows_do_not_see_themselves_nor_their_copies():
         expected = others(x[i : i + 1], levels[i : i + 1])
         torch.testing.assert_close(memory(x, levels)[i : i + 1], expected, **TIGHT)
     assert (memory(x, levels) - seen).abs().amax(dim=1).min() > 1e-3
-    memory.own = rows[[2, 5, 0]] + 1e-2  # that is another row
+    memory.own = rows[[2, 5, 0]] + 4e-3  # that is another row
     torch.testing.assert_close(memory(x, levels), seen, **TIGHT)
 
 
@@ -64,6 +64,16 @@ def test_a_memory_of_one_row_stays_finite():
     memory = holding(draw(1, D))
     memory.own = memory.rows
     assert torch.isfinite(memory(draw(1, D, seed=2), torch.ones(1, 1, dtype=torch.float64))).all()
+
+
+def test_rows_that_agree_along_one_direction_are_not_one():
+    memory, x, levels = holding(draw(12, D)), draw(1, D, seed=2), torch.ones(1, 1)
+    seen = memory(x, levels)
+    for direction in memory.projections.T:  # rows apart by what one projection does not see
+        away = draw(D, seed=3)
+        away -= direction * (away @ direction) / (direction @ direction)
+        memory.own = memory.rows[:1] + away
+        torch.testing.assert_close(memory(x, levels), seen, **TIGHT)
 
 
 @pytest.mark.parametrize("n", [40, 600])
@@ -150,10 +160,11 @@ def test_a_network_that_remembers_nothing_is_one_without_memory():
 
 def test_weights_keep_their_digits_in_bfloat16():
     """Inner products of images are in the hundreds, where bfloat16 counts by twos and fours."""
-    rows = draw(50, 784).to(torch.float32)
-    memory, x = holding(rows), draw(4, 784, seed=2).to(torch.float32)
-    levels = torch.full((4, 1), 0.1)
+    rows = (2 + draw(50, 784)).to(torch.float32)
+    memory, x = holding(rows), rows[:4] + 3 * draw(4, 784, seed=2).to(torch.float32)
+    levels = torch.full((4, 1), 3.0)
+    memory.variance = 500.0
     exact = memory(x, levels)
     with torch.autocast("cpu", torch.bfloat16):
         mixed = memory(x, levels).float()
-    assert (mixed - exact).norm() < 0.01 * exact.norm()
+    assert (mixed - exact).norm() < 0.05 * (exact - rows.mean(dim=0)).norm()

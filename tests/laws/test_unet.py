@@ -190,6 +190,14 @@ def test_pixels_enter_in_deviations_whatever_the_noise():
     torch.testing.assert_close(first, torch.full_like(first, math.exp(-0.125)))
 
 
+def test_the_memory_is_asked_in_deviations_whatever_the_noise():
+    network, seen = awake(DESIGNS["memory"]), []
+    network.memory.register_forward_pre_hook(lambda _, args: seen.append(args))
+    x, sigma = draw(2, 24), torch.tensor([[0.1], [7.0]], dtype=torch.float64)
+    network(x / (1 + sigma**2).sqrt(), sigma.log())
+    torch.testing.assert_close(seen[0], (x, sigma), **TIGHT)
+
+
 @pytest.mark.parametrize("graph", [False, True], ids=["evaluating", "training"])
 def test_probes_take_one_pass_forward(graph):
     design = DESIGNS["one channel"]
