@@ -9,7 +9,7 @@ N_ASKED = 256  # rows that the bandwidth is chosen on
 N_BANDWIDTHS = 12  # that are tried: their squares halve, from the rows' own spread on
 N_MARKS = 3  # random projections that tell a row from others
 SAME = 1e-4  # difference of two marks, over their spread, up to which rows are one
-LEFT_OUT = -1e9  # the logarithm of a weight; finite, for a memory of one row
+LEFT_OUT = -1e9  # log of a weight that is none; finite, for a memory of one row
 
 
 class Memory(nn.Module):
@@ -18,8 +18,8 @@ class Memory(nn.Module):
     So a kernel density estimate of bandwidth b that is blurred as x is (Nadaraya 1964): its field
     is this mean less x, over ``sigma^2 + b^2``. With b = 0 it would be the best denoiser of the
     remembered rows alone, and a network that saw it would learn these by heart. So a row that is
-    trained on does not see itself, nor its copies, and b is chosen so that rows are nearest to the
-    mean of the others.
+    trained on does not see itself, and b is chosen so that rows are nearest to the mean of the
+    others. Of rows that are equal one is out of sight: data that repeat are known to repeat.
 
     References
     ----------
@@ -69,21 +69,24 @@ class Memory(nn.Module):
         """Choose the bandwidth: rows are predicted by the others."""
         asked = self.rows[:: -(-len(self.rows) // N_ASKED)]
         spread = self.rows.var(dim=0, correction=0).sum()
-        logits, error = self._logits(asked, asked), torch.inf
+        logits, without, error = self._logits(asked), self._without(asked), torch.inf
         for k in range(N_BANDWIDTHS):
             variance = float(2.0**-k * spread)
-            mean = (logits / variance).softmax(dim=1) @ self.rows
+            mean = (logits / variance + without).softmax(dim=1) @ self.rows
             own = float((mean - asked).square().sum())
             if own < error:
                 self.variance, error = variance, own
 
-    def _logits(self, x: Tensor, own: Tensor | None) -> Tensor:
+    def _logits(self, x: Tensor) -> Tensor:
         """Return ``x'r - r'r / 2`` for each row and each r, (n, m)."""
-        logits = x @ self.rows.T - self.offsets
-        if own is None:
-            return logits
+        return x @ self.rows.T - self.offsets
+
+    def _without(self, own: Tensor) -> Tensor:
+        """Return the log of the share of each r that is left where one like `own` is taken away."""
         apart = (own @ self.projections).unsqueeze(1) - self.marks
-        return logits.masked_fill(apart.abs().amax(dim=2) < SAME, LEFT_OUT)
+        same = apart.abs().amax(dim=2) < SAME
+        left = torch.log1p(-1 / same.sum(dim=1, keepdim=True).to(own)).clamp(min=LEFT_OUT)
+        return torch.where(same, left, torch.zeros_like(left))
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Return the mean that each row sees.
@@ -100,5 +103,6 @@ class Memory(nn.Module):
         Tensor of shape (n, d)
         """
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 has no digits for these
-            weights = (self._logits(x, self.own) / (sigma**2 + self.variance)).softmax(dim=1)
+            logits = self._logits(x) / (sigma**2 + self.variance)
+            weights = (logits if self.own is None else logits + self._without(self.own)).softmax(1)
         return weights @ self.rows
