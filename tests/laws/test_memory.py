@@ -61,6 +61,12 @@ def test_rows_do_not_see_themselves():
     torch.testing.assert_close(memory(x, levels), seen, **TIGHT)
 
 
+def test_a_memory_of_one_row_stays_finite():
+    memory = holding(draw(1, D))
+    memory.own = memory.rows
+    assert torch.isfinite(memory(draw(1, D, seed=2), torch.ones(1, 1, dtype=torch.float64))).all()
+
+
 def test_rows_that_agree_along_one_direction_are_not_one():
     memory, x, levels = holding(draw(12, D)), draw(1, D, seed=2), torch.ones(1, 1)
     seen = memory(x, levels)
