@@ -191,13 +191,15 @@ class Denoiser(nn.Module):
         return self._into(error) / self._unit(neighbours(sigma, error))
 
     @contextmanager
-    def _unseen(self, own: Tensor) -> Iterator[None]:
-        """Keep rows (..., n, d) without noise from what the networks remember, each at its own."""
+    def _unseen(self, x: Tensor, target: Tensor, sigma: Tensor) -> Iterator[None]:
+        """Keep from what networks remember the rows that x were before noise came."""
         memories = [m for m in self.network.modules() if isinstance(m, Memory)]
-        unit = self.mean_variance.sqrt()
+        if memories:
+            own = (x + neighbours(sigma, x) ** 2 * target) / self.mean_variance.sqrt()
+            members = own.view(-1, *own.shape[-2:])
+            for i, memory in enumerate(memories):  # each member's, in their order
+                memory.own = members[i * len(members) // len(memories)]
         try:
-            for memory, rows in zip(memories, own.view(-1, *own.shape[-2:]), strict=False):
-                memory.own = rows / unit
             yield
         finally:
             for memory in memories:
@@ -206,9 +208,9 @@ class Denoiser(nn.Module):
     def weighed_error(self, x: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
         """Return what `weigh` makes of the field at rows and levels, less a target.
 
-        The target is that of denoising: rows as they were are ``x + sigma^2 target``.
+        The target is that of denoising: without noise the rows were ``x + sigma^2 target``.
         """
-        with self._unseen(x + neighbours(sigma, x) ** 2 * target):
+        with self._unseen(x, target, sigma):
             return self._weighed_error(x, target, sigma)
 
     def _weighed_error(self, x: Tensor, target: Tensor, sigma: Tensor) -> Tensor:
