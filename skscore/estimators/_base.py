@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -227,7 +228,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                     design = replace(design, mixture=mixture)
                 except KeyboardInterrupt as interrupt:
                     failure = interrupt
-            guide = None if anew else self._guide
+            guide: Any = None if anew else self._guide
             if guide is not None:  # it remembers the rows of this fit, too
                 guide = design.build(seed, weights_of(guide)).to(device)
             if guide is None and self._guided and history.early is not None:

@@ -190,7 +190,8 @@ class Design:
         network = network.eval().to(torch.float32)
         if self.memory is not None and hasattr(network, "remember"):
             unit = np.float32(1 / np.sqrt(self.precision))
-            network.remember(torch.tensor(self.memory / unit, device="cpu"))
+            rows = torch.tensor(self.memory / unit, device="cpu")
+            network.remember(rows)  # type: ignore[operator]
         rows = torch.zeros(2, rank, dtype=torch.float32, device="cpu")
         try:
             levels = [rows[:, :1]] if self._conditional(network) else []

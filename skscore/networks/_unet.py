@@ -353,7 +353,7 @@ class UNet(nn.Module):
         pixels = patches * unit[:, :, None, None]
         fine = waves(pixels.permute(0, 2, 3, 1), level)  # as they lie in memory
         h = self.stem(patches) + self.fine(fine.permute(0, 3, 1, 2))
-        if self.memory is not None and len(self.memory.rows):
+        if self.memory is not None and self.recall is not None and len(self.memory.rows):
             h = h + self.recall(self._patches(self.memory(x * unit, sigma)))
         return h
 
