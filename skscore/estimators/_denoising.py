@@ -127,9 +127,9 @@ class DenoisingScoreEstimator(ImageEstimator):
         Whether at most 10,000 training rows are kept in the model, for the samplers "langevin" and
         "mala" to start their chains from: without them these start from the fitted Gaussian, and
         far modes get the wrong weights. Samples from noise do not need them. A
-        :class:`skscore.networks.UNet` remembers them, too, at many noise levels: beside a noisy
+        :class:`skscore.networks.UNet` with ``memory=True`` remembers them, too: beside a noisy
         image it sees the mean of those kept, weighed by how near they are, and in training never
-        the image itself. Without them it learns less in the same time.
+        the image itself.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" ...; "auto" is CUDA where there is a device, else the CPU.
     random_state : int, RandomState instance or None, default=None

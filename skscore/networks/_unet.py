@@ -214,9 +214,10 @@ class UNet(nn.Module):
         Pixels of a patch's side; "auto" is 2 where both sides have more than 16 pixels, else 1.
     activation : {"silu", "softplus", "tanh", "gelu"}, default="silu"
         Of the hidden layers.
-    memory : bool, default=True
+    memory : bool, default=False
         Whether the mean of remembered images, weighed by how near they are to a noisy one, enters
-        beside its pixels; see `remember`. An estimator has it remember its training images.
+        beside its pixels; see `remember`. An estimator has it remember its training images, unless
+        ``keep_rows=False``.
 
     Raises
     ------
@@ -260,7 +261,7 @@ class UNet(nn.Module):
         attention: bool = True,
         patch: int | str = "auto",
         activation: str = "silu",
-        memory: bool = True,
+        memory: bool = False,
     ):
         super().__init__()
         kind = image_shape, widths, n_blocks, attention, patch, memory

@@ -110,7 +110,7 @@ def denoiser(rows, n_members=1, energy=False):
     members = []
     for seed in range(n_members):
         stream = torch.Generator().manual_seed(seed)
-        shape = {"image_shape": (1, 1, D), "widths": (4,)}
+        shape = {"image_shape": (1, 1, D), "widths": (4,), "memory": True}
         network = UNet(D, 1 if energy else D, generator=stream, **shape).to(torch.float64)
         for p in network.parameters():
             p.data += 0.3 * draw(*p.shape, seed=seed)
