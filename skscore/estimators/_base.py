@@ -175,6 +175,10 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         """Return the noise level of the rows that the objective is given."""
         return float(self.sigma)
 
+    def _remembers(self, levels: Levels) -> bool:
+        """Tell whether networks see kept rows: where each is hidden while it is trained on."""
+        return self._images and levels.many and bool(self.keep_rows)
+
     # Fitting ----------------------------------------------------------------------------------
 
     def _forgets(self) -> bool:
@@ -210,7 +214,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             self._n_networks(),
             levels,
             self._images,
-            memory=kept if self._images and self.keep_rows else None,
+            memory=kept if self._remembers(levels) else None,
         )
         with _torch.isolated(), design.threads:
             _torch.keep_freed_memory()

@@ -48,9 +48,10 @@ class DenoisingScoreEstimator(ImageEstimator):
         are scaled in turn and added to the Gaussian's score (as in Karras et al. 2022). Its
         `forward` may take a second argument, (n, 1), the log of the noise level over the root mean
         variance of the data; without one the level enters by these scales alone. It replaces
-        `hidden_layer_sizes`, `activation` and `frequency_spread`. One of images that has a method
-        ``remember(rows)`` is given the rows that are kept, in deviations; what it holds in a
-        :class:`skscore.networks.Memory` is hidden from these rows while they are trained on.
+        `hidden_layer_sizes`, `activation` and `frequency_spread`. One of images at many
+        levels that has a method ``remember(rows)`` is given the rows that are kept, in deviations;
+        what it holds in a :class:`skscore.networks.Memory` is hidden from these rows while they are
+        trained on.
     image_shape : (int, int, int), default=None
         Channels, height and width, where each row of X is an image, flattened in this order. All
         pixels have then one centre and one scale, the Gaussian below the network is isotropic

@@ -207,6 +207,41 @@ def test_no_images_are_remembered_where_that_is_not_wanted():
         assert not sum(len(memory.rows) for memory in memories(est.fit(images())))
 
 
+class Told(Flat):
+    """A network that says whether it was given rows to remember."""
+
+    told = False
+
+    def forward(self, x, log_sigma=None):
+        return super().forward(x, x[:, :1] if log_sigma is None else log_sigma)
+
+    def remember(self, rows):
+        self.told = True
+
+
+@pytest.mark.parametrize(("params", "told"), [({}, True), ({"sigma": 0.3}, False)])
+def test_rows_are_given_only_where_each_is_hidden_in_training(params, told):
+    """Objectives at one level do not hide them."""
+    made = small(network=lambda d, k, *, generator: Told(d, k, generator), max_iter=1, **params)
+    modules = made.fit(images())._model.modules()
+    assert [m.told for m in modules if isinstance(m, Told)] == [told]
+
+
+@pytest.mark.parametrize("high", [1.0, 30.0, 300.0])
+def test_a_row_is_known_again_after_noise_in_float32(high):
+    """In training each row is hidden from itself; what noise left of it is rounded."""
+    est, seen = remembering(sigma_max=high).fit(images()), []
+    (memory,) = memories(est)[:1]
+    without = memory._without
+    memory._without = lambda own: seen.append(without(own)) or seen[-1]
+    x = torch.tensor(est._affine.transform(images()), dtype=torch.float32)
+    noise = {"generator": torch.Generator().manual_seed(0), "levels": est._design.levels}
+    noise_conditional(est._model, x, shared=1, **noise)
+    hidden = torch.cat(seen) < -1e6
+    assert (hidden.sum(dim=1) == 1).all()
+    assert len(hidden) == 200
+
+
 def test_images_are_kept_once_in_a_file():
     X = np.random.default_rng(0).uniform(size=(500, SIZE))
     sizes = [len(pickle.dumps(remembering(keep_rows=keep).fit(X))) for keep in (False, True)]

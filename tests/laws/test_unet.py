@@ -19,6 +19,7 @@ from skscore.networks import Bound, Conjugate, Ensemble, Gated, UNet
 from skscore.networks._unet import N_WAVES, _Norm, waves
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
+SEES_PATCHES = "stem.weight", "fine.weight", "recall.weight"  # a patch's pixels are channels
 DESIGNS = {
     "one channel": {"image_shape": (1, 4, 4), "widths": (4, 6)},
     "three channels": {"image_shape": (3, 4, 6), "widths": (4, 6)},
@@ -92,11 +93,7 @@ def turned(network, design):
     patch = network.patch
     for (name, p), q in zip(network.named_parameters(), other.parameters(), strict=True):
         w = p.mT if p.dim() == 4 else p
-        if patch > 1 and name in (
-            "stem.weight",
-            "fine.weight",
-            "recall.weight",
-        ):  # a patch's pixels are channels
+        if patch > 1 and name in SEES_PATCHES:
             w = w.unflatten(1, (-1, patch, patch)).transpose(2, 3).flatten(1, 3)
         if patch > 1 and name.startswith("out."):
             w = w.unflatten(0, (channels, patch, patch)).transpose(1, 2).flatten(0, 2)
