@@ -8,7 +8,7 @@
     python benchmarks/images.py --tasks balanced --widths 64 128 --steps 28000 --models longer ...
     python benchmarks/images.py --tasks balanced --seed 101 ...
     python benchmarks/images.py --tasks balanced mnist --n-corrections 10 ...
-    python benchmarks/images.py --tasks balanced mnist --memory --n-corrections 3 --models m ...
+    python benchmarks/images.py --tasks balanced mnist --no-memory --models forgetful ...
 
 The shapes and their unequal shares are those of Kondracki and Le Bihan (2024, section 3).
 
@@ -47,7 +47,6 @@ import resource
 import statistics
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -247,11 +246,8 @@ def model_of(task, args):
             est.set_params(max_iter=math.ceil(args.steps / ((len(X) - held_out) // 16)))
         if args.quick:
             X, est = X[:300], est.set_params(max_iter=1, hidden_layer_sizes=(8, 8))
-        if args.memory:
-            shape, widths = est.image_shape, est.hidden_layer_sizes
-            chosen = {} if widths == "auto" else {"widths": widths}
-            network = partial(UNet, image_shape=shape, memory=True, **chosen)
-            est.set_params(network=network, hidden_layer_sizes="auto")
+        if args.no_memory:
+            est.set_params(keep_rows=False)
         wall, cpu = time.perf_counter(), time.process_time()
         est.fit(X)
         spent = time.perf_counter() - wall, time.process_time() - cpu
@@ -358,13 +354,14 @@ def bare_step(X, shape, batch):
     network = UNet(d, d, generator=torch.Generator().manual_seed(0), image_shape=shape)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
     x = torch.tensor((X - X.mean()) / X.std(), dtype=torch.float32)
+    network.remember(x)
     begun = time.perf_counter()
     for rows in x[torch.randperm(len(x))].split(batch):
         sigma = torch.exp(1.5 * torch.randn(batch, 1) - 0.5)
         rows, sigma = rows.repeat(2, 1), sigma.repeat(2, 1)
         z = torch.randn_like(rows)
         c = (1 + sigma**2).rsqrt()
-        noisy = rows + sigma * z
+        noisy, network.memory.own = rows + sigma * z, rows
         D = c**2 * noisy + sigma * c * network(c * noisy, sigma.log())
         loss = ((D - rows) ** 2 / (sigma * c) ** 2).mean()
         optimiser.zero_grad()
@@ -419,7 +416,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=SEED, help="of images, fit and samples")
     parser.add_argument("--steps", type=int, help="of training, in place of the default")
     parser.add_argument("--widths", nargs="+", type=int, help="channels of the U-Net, likewise")
-    parser.add_argument("--memory", action="store_true", help="a U-Net with a memory")
+    parser.add_argument("--no-memory", action="store_true", help="no images are remembered")
     parser.add_argument("--n-corrections", type=int, default=0, help="of the line `corrected`")
     parser.add_argument("--turns", type=int, default=5, help="of the two loops of `step`")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

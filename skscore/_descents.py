@@ -27,7 +27,8 @@ N_STEPS = 100  # of a walk down the grid
 ANNEALED_LEVELS = 50
 FARTHEST = 1e3  # times the highest noise level: given values beyond are refused
 FEW_LEVELS = 10  # of a ladder, at which only annealed Langevin takes enough steps
-CORRECTED = 0.25, 1.0  # levels, in deviations of the data, that DPM-Solver corrects
+GUIDED_FROM = 0.25  # the lowest level, in deviations of the data, at which a guide leads
+CORRECTED = 0.25, 1.0  # levels, likewise, that DPM-Solver corrects
 ANNEALED_STEP = 0.1  # of annealed Langevin, in squared units of the noise level
 
 
@@ -74,7 +75,7 @@ def run_descents(
     guide : Denoiser, optional
         One that has learnt less, which the samples are led away from.
     guidance : float, default=1.0
-        How far, as in `guided`; at 1.0 not at all.
+        How far, as in `guided`, from a quarter deviation of the data up; at 1.0 not at all.
     init : array-like of shape (n_samples, n_features), optional
         Rows at the highest level, in the units of X.
     given : array-like of shape (n_features,) or (n_samples, n_features), optional
@@ -96,15 +97,16 @@ def run_descents(
         integer(1)("n_steps", n_steps)
     start = check_init(init, n_samples, affine)
     levels, hyper = _plan(sampler, noise, n_steps, hyper)
+    unit = float(model.mean_variance) ** 0.5
     if "corrected" in known:
-        unit = float(model.mean_variance) ** 0.5
         hyper["corrected"] = tuple(share * unit for share in CORRECTED)
     device = model.basis.device
     fixed = None if given is None else _Given(given, n_samples, affine, FARTHEST * levels[0])
 
     score = _field(model)
     if guide is not None and guidance != 1:
-        score = guided(score, _field(guide.to(model.basis)), guidance)
+        weak = _field(guide.to(model.basis))
+        score = guided(score, weak, guidance, lowest=GUIDED_FROM * unit)
 
     def draw_start(size: int, stream: torch.Generator) -> Tensor:
         options = {"generator": stream, "device": device, "dtype": model.basis.dtype}

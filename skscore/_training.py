@@ -100,6 +100,7 @@ def fit_score(
     judge: Callable[[nn.Module, Tensor], Tensor] = held_out_objective,
     outputs: Callable[[nn.Module, Tensor], Tensor] | None = None,
     by_hand: Callable[[nn.Module, AdamW], ByHand | None] | None = None,
+    at_early: Callable[[nn.Module], None] | None = None,
     on_epoch: Callable[[int, History], bool] | None = None,
 ) -> None:
     """Train `model` in place; it ends with its best weights, also when interrupted.
@@ -126,6 +127,9 @@ def fit_score(
     by_hand : callable, optional
         ``by_hand(model, optimiser)``, what writes the gradient of the objective to the optimiser,
         and returns the loss, faster than autograd; None for a model that it is not known for.
+    at_early : callable, optional
+        Called with the model once the early weights of the history are kept: what it changes, other
+        than weights, these have not learnt with.
     on_epoch : callable, optional
         Called after each epoch with its number and the history; true means stop.
 
@@ -134,7 +138,12 @@ def fit_score(
     DivergenceError
         When the loss is no longer finite.
     """
-    run = _Run(model, x, x_held_out, objective, judge, plan, generator, history, outputs, by_hand)
+    run = _Run(
+        *(model, x, x_held_out, objective, judge, plan, generator, history),
+        outputs,
+        by_hand,
+        at_early,
+    )
     run.go(on_epoch)
 
 
@@ -153,11 +162,12 @@ class _Run:
         history,
         outputs=None,
         by_hand=None,
+        at_early=None,
     ):
         self.objective, self.judge, self.plan, self.generator = objective, judge, plan, generator
         self.model, self.x, self.outputs = model, x, outputs
         self.x_held_out = None if x_held_out is None else self._blurred(x_held_out)
-        self.history = history
+        self.history, self.at_early = history, at_early
         k = x.shape[0] if x.dim() == 3 else 1
         rule = Muon if has_convolutions(model) else AdamW
         self.optimiser = rule(model, weight_decay=plan.weight_decay, n_members=k)
@@ -236,8 +246,7 @@ class _Run:
             weight = max(1 / (1 + step / 10), 1 / AVERAGE_SPAN) if self.plan.average else 1.0
             self.average.lerp_(self.optimiser.weights, weight)
             if step + 1 == math.ceil(EARLY * self.budget):
-                self.history.early = self.average.clone()
-                self.outdone.fill_(False)
+                self._keep_early()
             losses.append(loss / len(self.drops))
         values = torch.stack(losses)
         lost = ~torch.isfinite(values)
@@ -272,11 +281,7 @@ class _Run:
         """Judge the averaged weights on the held-out rows; keep them, or count against the rate."""
         if self.x_held_out is None:
             return
-        weights = self.optimiser.weights
-        running = weights.clone()
-        weights.copy_(self.average)
-        rows = self.judge(self.model, self.x_held_out).view(len(weights), -1)
-        weights.copy_(running)
+        rows = self._judged(self.average)
         value = rows.mean(dim=1)
         self.history.held_out.append(float(value.mean()))
         if self.rows_at_best is None:
@@ -289,6 +294,24 @@ class _Run:
         self.rows_at_best[better] = rows[better]
         self.stale = torch.where(gain > self.plan.tol, 0, self.stale + 1)
         self._drop(self.stale >= self.plan.n_iter_no_change)
+
+    def _judged(self, candidates: Tensor) -> Tensor:
+        """Return the held-out objective of the rows with these weights, (k, n)."""
+        weights = self.optimiser.weights
+        running = weights.clone()
+        weights.copy_(candidates)
+        rows = self.judge(self.model, self.x_held_out).view(len(weights), -1)
+        weights.copy_(running)
+        return rows
+
+    def _keep_early(self) -> None:
+        """Keep weights that have learnt less; from here on the model may see more."""
+        self.history.early = self.average.clone()
+        self.outdone.fill_(False)
+        if self.at_early is not None:
+            self.at_early(self.model)
+            if self.rows_at_best is not None:
+                self.rows_at_best = self._judged(self.best)
 
     def _drop(self, members: Tensor) -> None:
         """Slow some members down, from their best weights; at a constant rate they are done."""

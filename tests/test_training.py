@@ -350,6 +350,45 @@ def test_better_weights_from_before_the_early_ones_do_not_outdo_them():
     assert history.early is None
 
 
+class Shifted(torch.nn.Module):
+    """A field that is asked elsewhere from some step on."""
+
+    def __init__(self):
+        super().__init__()
+        self.model, self.shift = curved(), 0.0
+
+    def forward(self, x):
+        return self.model(x + self.shift)
+
+
+@pytest.mark.parametrize("held_out", [None, rows(60, seed=1)], ids=["all rows", "held-out rows"])
+def test_what_was_best_before_a_model_saw_more_is_judged_anew(held_out):
+    """Of 20 steps the second: from there the field errs, more than what is left can undo."""
+    model, seen, steps = Shifted(), [], []
+    history = History()
+
+    def shift(given):
+        assert given is model
+        seen.append((len(steps), history.early.clone(), weights(model)))
+        given.shift = 3.0
+
+    def counted(score, x, *, generator):
+        steps.append(1)
+        return exact(score, x)
+
+    plan = replace(PLAN, n_epochs=2, learning_rate=1e-3, residual_test=False)
+    more = {"generator": stream(), "history": history, "at_early": shift}
+    fit_score(model, rows(), held_out, counted, plan, **more)
+    ((step, early, running),) = seen
+    assert step == 2
+    assert not torch.equal(early.flatten(), running)
+    assert not torch.equal(weights(model), running)
+    if held_out is not None:
+        before, *after = history.held_out
+        assert min(after) > before
+        assert held_out_mean(model, held_out) == min(after)
+
+
 def test_products_in_bfloat16_train_about_as_others_do():
     """They differ in the third digit, and a step in float32 does not."""
 

@@ -222,7 +222,19 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                 design.refuse_another(self._design)
             model = design.build(seed, None if anew else weights_of(self._model))
             model = model.to(device, torch.float32)
-            history, failure = self._train(model, train, held_out, levels, device, seed)
+            guide: Any = None if anew else self._guide
+            if guide is not None:
+                design.remember(model)
+            history, failure = self._train(
+                model,
+                train,
+                held_out,
+                levels,
+                device,
+                seed,
+                at_early=design.remember if guide is None and design.memory is not None else None,
+            )
+            design.remember(model)  # too short a training never came to it
             if failure is None:
                 try:
                     products = not moments.atoms
@@ -232,11 +244,9 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                     design = replace(design, mixture=mixture)
                 except KeyboardInterrupt as interrupt:
                     failure = interrupt
-            guide: Any = None if anew else self._guide
-            if guide is not None:  # it remembers the rows of this fit, too
-                guide = design.build(seed, weights_of(guide)).to(device)
             if guide is None and self._guided and history.early is not None:
-                guide = with_weights(model, history.early)
+                # Anew: one that remembers nothing, as when it learnt these weights.
+                guide = with_weights(design.build(seed, None).to(device), history.early)
             for each in filter(None, (model, guide)):
                 each.requires_grad_(False).to(design.dtype)
                 # The skip was rounded to float32 for training; fields are in the design's dtype.
@@ -337,6 +347,8 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         levels: Levels,
         device: torch.device,
         seed: int,
+        *,
+        at_early: Callable[[nn.Module], None] | None = None,
     ) -> tuple[History, BaseException | None]:
         size = self._batch if self.batch_size == "auto" else int(self.batch_size)
         n = train.shape[-2]
@@ -380,6 +392,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                     judge=self._judge(levels),
                     outputs=None if self.network is not None else self._outputs(levels),
                     by_hand=_by_hand(loss),
+                    at_early=at_early,
                     on_epoch=on_epoch,
                 )
             except (KeyboardInterrupt, DivergenceError) as failure:

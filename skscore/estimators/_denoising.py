@@ -49,9 +49,9 @@ class DenoisingScoreEstimator(ImageEstimator):
         `forward` may take a second argument, (n, 1), the log of the noise level over the root mean
         variance of the data; without one the level enters by these scales alone. It replaces
         `hidden_layer_sizes`, `activation` and `frequency_spread`. One of images at many
-        levels that has a method ``remember(rows)`` is given the rows that are kept, in deviations;
-        what it holds in a :class:`skscore.networks.Memory` is hidden from these rows while they are
-        trained on.
+        levels that has a method ``remember(rows)`` is given the rows that are kept, in deviations,
+        after a sixteenth of its training; what it holds in a :class:`skscore.networks.Memory` is
+        hidden from these rows while they are trained on.
     image_shape : (int, int, int), default=None
         Channels, height and width, where each row of X is an image, flattened in this order. All
         pixels have then one centre and one scale, the Gaussian below the network is isotropic
@@ -127,10 +127,10 @@ class DenoisingScoreEstimator(ImageEstimator):
     keep_rows : bool, default=True
         Whether at most 10,000 training rows are kept in the model, for the samplers "langevin" and
         "mala" to start their chains from: without them these start from the fitted Gaussian, and
-        far modes get the wrong weights. Samples from noise do not need them. A
-        :class:`skscore.networks.UNet` with ``memory=True`` remembers them, too: beside a noisy
-        image it sees the mean of those kept, weighed by how near they are, and in training never
-        the image itself.
+        far modes get the wrong weights. Samples from noise do not need them. But a
+        :class:`skscore.networks.UNet` at many levels remembers them: beside a noisy image it sees
+        the mean of those kept, weighed by how near they are, and in training never the image
+        itself. If False it learns less, and its samples are worse.
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" ...; "auto" is CUDA where there is a device, else the CPU.
     random_state : int, RandomState instance or None, default=None
@@ -182,12 +182,12 @@ class DenoisingScoreEstimator(ImageEstimator):
     ``n_corrections``, ``churn`` where the sampler has them.
 
     Images that are drawn from noise are led away from what the network said after a sixteenth of
-    its training (Karras et al. 2024): ``guidance`` is 1.5 by default, and 1 is none. That sharpens
-    outlines, and takes twice the evaluations. ``n_corrections``, 0 by default, is how often
-    "dpm_solver" leaves each level from a quarter to one deviation of the data, by noise, and
-    returns: 10 sharpen outlines once more, for about twice the evaluations, and may take from the
-    variety. The field, densities and codes are the network's own,
-    and so are samples with ``given`` unless `guidance` says otherwise. Tables keep no early
+    its training (Karras et al. 2024), when it did not yet remember images: ``guidance`` is 2.0 by
+    default, and 1 is none. That sharpens outlines, and takes up to twice the evaluations: it leads
+    from a quarter deviation of the data up. ``n_corrections``, 0 by default, is how often
+    "dpm_solver" leaves each level from a quarter to one deviation, by noise, and returns: 3 sharpen
+    outlines once more, and take from the variety. The field, densities and codes are the network's
+    own, and so are samples with ``given`` unless `guidance` says otherwise. Tables keep no early
     network.
 
     ``given=``, with `sampler` "auto" or "predictor_corrector", draws the rest of each row from its

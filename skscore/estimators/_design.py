@@ -44,6 +44,13 @@ def _plain(factory: Callable[..., nn.Module]) -> tuple[list[object], dict[str, o
     return [*inner, *factory.args], keywords | factory.keywords
 
 
+def _that_remember(module: nn.Module) -> list[nn.Module]:
+    """Return the networks of a module that can remember rows, the outermost."""
+    if hasattr(module, "remember"):
+        return [module]
+    return [network for child in module.children() for network in _that_remember(child)]
+
+
 @dataclass(frozen=True)
 class Design:
     """The plan of a model.
@@ -142,6 +149,16 @@ class Design:
             return ScoreModel(network, P, energy=self.energy)
         return Denoiser(network, P, energy=self.energy, conditional=self._conditional(members[0]))
 
+    def remember(self, model: nn.Module) -> None:
+        """Have the networks of a model remember the rows, those that can."""
+        networks = _that_remember(model)
+        if self.memory is None or not networks:
+            return
+        unit = np.float32(1 / np.sqrt(self.precision))
+        rows = torch.tensor(self.memory / unit, device=next(model.parameters()).device)
+        for network in networks:
+            network.remember(rows)  # type: ignore[operator]
+
     def mixed(self, model: ScoreModel | Denoiser) -> ScoreModel | Denoiser:
         """Return a model with its share of the mixture, in the precision of the model."""
         if self.mixture is None:
@@ -188,10 +205,6 @@ class Design:
         """Return one network, ready, of the right shape."""
         rank, n_outputs = self.rank, self._n_outputs
         network = network.eval().to(torch.float32)
-        if self.memory is not None and hasattr(network, "remember"):
-            unit = np.float32(1 / np.sqrt(self.precision))
-            rows = torch.tensor(self.memory / unit, device="cpu")
-            network.remember(rows)  # type: ignore[operator]
         rows = torch.zeros(2, rank, dtype=torch.float32, device="cpu")
         try:
             levels = [rows[:, :1]] if self._conditional(network) else []

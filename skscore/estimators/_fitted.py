@@ -148,6 +148,8 @@ class FittedNetwork(BaseScoreEstimator):
             if weights is not None:
                 with _torch.isolated():
                     model = self._design.build(0, weights)
+                    if name == "_model":
+                        self._design.remember(model)
                 device = _torch.resolve_device_or_cpu(self.device)
                 model = model.requires_grad_(False).to(device, self._design.dtype)
                 setattr(self, name, self._design.mixed(model))

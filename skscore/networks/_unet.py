@@ -172,9 +172,7 @@ def _count(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
-def _refuse_wrong(
-    n_features, n_outputs, image_shape, widths, n_blocks, attention, patch, memory
-) -> None:
+def _refuse_wrong(n_features, n_outputs, image_shape, widths, n_blocks, attention, patch) -> None:
     """Raise ValueError for parameters that make no U-Net."""
     shaped = _counts(image_shape) and len(image_shape) == 3
     leveled = _counts(widths) and len(widths) > 0
@@ -184,7 +182,6 @@ def _refuse_wrong(
         ("n_blocks", n_blocks, _count(n_blocks), "an integer >= 1"),
         ("attention", attention, isinstance(attention, bool), "True or False"),
         ("patch", patch, _count(patch) or patch == "auto", "'auto' or an integer >= 1"),
-        ("memory", memory, isinstance(memory, bool), "True or False"),
         ("n_outputs", n_outputs, n_outputs in (1, n_features), f"{n_features}, or 1 for an energy"),
     ):
         if not valid:
@@ -214,10 +211,6 @@ class UNet(nn.Module):
         Pixels of a patch's side; "auto" is 2 where both sides have more than 16 pixels, else 1.
     activation : {"silu", "softplus", "tanh", "gelu"}, default="silu"
         Of the hidden layers.
-    memory : bool, default=False
-        Whether the mean of remembered images, weighed by how near they are to a noisy one, enters
-        beside its pixels; see `remember`. An estimator has it remember its training images, unless
-        ``keep_rows=False``.
 
     Raises
     ------
@@ -261,11 +254,9 @@ class UNet(nn.Module):
         attention: bool = True,
         patch: int | str = "auto",
         activation: str = "silu",
-        memory: bool = False,
     ):
         super().__init__()
-        kind = image_shape, widths, n_blocks, attention, patch, memory
-        _refuse_wrong(n_features, n_outputs, *kind)
+        _refuse_wrong(n_features, n_outputs, image_shape, widths, n_blocks, attention, patch)
         channels, height, width = (int(side) for side in image_shape)
         widths = [int(size) for size in widths]
         if channels * height * width != n_features:
@@ -308,15 +299,16 @@ class UNet(nn.Module):
                 self.finer.append(make.conv(size, widths[level - 1], 1))
         self.norm = _Norm(widths[0])
         self.out = make.conv(widths[0], channels * patch**2, gain=0.0)
-        self.memory = Memory() if memory else None
-        self.recall = make.conv(channels * patch**2, widths[0]) if memory else None
+        self.memory = Memory()
+        # Zero: what is remembered changes nothing until it is learnt from.
+        self.recall = make.conv(channels * patch**2, widths[0], gain=0.0)
         self.n_blocks, self.n_levels = n_blocks, len(widths)
         self._floats = self._count(widths)
 
     @property
     def floats_per_pass(self) -> int:
         """About how many numbers one row leaves in a pass forward."""
-        return self._floats + (0 if self.memory is None else len(self.memory.rows))
+        return self._floats + len(self.memory.rows)
 
     def _count(self, widths: Sequence[int]) -> int:
         """Return these numbers but for what is remembered."""
@@ -327,15 +319,17 @@ class UNet(nn.Module):
         return int(inside) + (6 * N_WAVES + 1) * channels * height * width
 
     def remember(self, rows: Tensor) -> None:
-        """Remember images without noise in place of all others, where the network has a memory.
+        """Remember images without noise in place of all others.
+
+        Their mean, weighed by how near they are to a noisy one, enters beside its pixels; the
+        network's values change only as it learns from that. See :class:`Memory`.
 
         Parameters
         ----------
         rows : Tensor of shape (n, n_features)
             In deviations.
         """
-        if self.memory is not None:
-            self.memory.remember(rows)
+        self.memory.remember(rows)
 
     def forward(self, x: Tensor, log_sigma: Tensor) -> Tensor:
         """Return the network's values, (n, d) and (n, 1) -> (n, n_outputs)."""
@@ -354,7 +348,7 @@ class UNet(nn.Module):
         pixels = patches * unit[:, :, None, None]
         fine = waves(pixels.permute(0, 2, 3, 1), level)  # as they lie in memory
         h = self.stem(patches) + self.fine(fine.permute(0, 3, 1, 2))
-        if self.memory is not None and self.recall is not None and len(self.memory.rows):
+        if len(self.memory.rows):
             h = h + self.recall(self._patches(self.memory(x * unit, sigma)))
         return h
 

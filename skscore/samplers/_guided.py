@@ -7,7 +7,9 @@ from torch import Tensor
 from skscore.samplers._descent import NoiseScore
 
 
-def guided(score: NoiseScore, weak: NoiseScore, guidance: float) -> NoiseScore:
+def guided(
+    score: NoiseScore, weak: NoiseScore, guidance: float, *, lowest: float = 0.0
+) -> NoiseScore:
     """Return the field ``s + (guidance - 1) (s - s_weak)``, which goes on from the weak one.
 
     Where both err alike, as two fields of one network that were trained for different times do,
@@ -22,6 +24,9 @@ def guided(score: NoiseScore, weak: NoiseScore, guidance: float) -> NoiseScore:
         One that is further from the truth, likewise.
     guidance : float
         1 is `score` itself, 0 is `weak`.
+    lowest : float, default=0.0
+        The noise level below which the field is `score` (Kynkaanniemi et al. 2024): what the two
+        differ in there is fine grain, and `weak` need not be evaluated.
 
     Returns
     -------
@@ -31,7 +36,9 @@ def guided(score: NoiseScore, weak: NoiseScore, guidance: float) -> NoiseScore:
     References
     ----------
     Karras, Aittala, Kynkaanniemi, Lehtinen, Aila and Laine (2024), "Guiding a diffusion model with
-    a bad version of itself", NeurIPS, equation 3.
+    a bad version of itself", NeurIPS, equation 3. Kynkaanniemi, Aittala, Karras, Laine, Aila and
+    Lehtinen (2024), "Applying guidance in a limited interval improves sample and distribution
+    quality in diffusion models", NeurIPS.
 
     Examples
     --------
@@ -44,6 +51,8 @@ def guided(score: NoiseScore, weak: NoiseScore, guidance: float) -> NoiseScore:
 
     def field(x: Tensor, sigma: float) -> Tensor:
         s = score(x, sigma)
+        if sigma < lowest:
+            return s
         return s + (guidance - 1) * (s - weak(x, sigma))
 
     return field

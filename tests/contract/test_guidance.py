@@ -8,6 +8,7 @@ import pytest
 import torch
 from columns import SIZE, images, small
 
+from skscore import _descents
 from skscore.exceptions import DivergenceError
 from skscore.samplers import FROM_NOISE, guided
 
@@ -37,15 +38,19 @@ def test_the_field_goes_on_from_the_weak_one(guidance, gain):
         seen.append(sigma)
         return -0.7 * x / sigma
 
-    field = guided(lambda x, sigma: -x / sigma, weak, guidance)
+    field = guided(lambda x, sigma: -x / sigma, weak, guidance, lowest=0.5)
     torch.testing.assert_close(field(x, 0.5), -gain * x / 0.5, rtol=1e-12, atol=0)
+    torch.testing.assert_close(field(x, 0.49), -x / 0.49, rtol=1e-12, atol=0)
     assert seen == [0.5]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", FROM_NOISE)
-def test_led_from_the_gaussian_a_network_counts_as_often_as_guidance_says(est, sampler):
+def test_led_from_the_gaussian_a_network_counts_as_often_as_guidance_says(
+    est, sampler, monkeypatch
+):
     """Where the guide's network is zero, guidance w is w times the residual."""
+    monkeypatch.setattr(_descents, "GUIDED_FROM", 0.0)
     with torch.no_grad():
         for p in last_layer(est._guide):
             p.zero_()
@@ -58,6 +63,22 @@ def test_led_from_the_gaussian_a_network_counts_as_often_as_guidance_says(est, s
         led, est.sample(3, sampler=sampler, guidance=1, **FEW), rtol=1e-4, atol=1e-5
     )
     assert np.abs(led - plain).max() > 0.01
+
+
+@pytest.mark.parametrize("standardize", ["diag", None])
+def test_a_guide_leads_from_a_quarter_deviation_up(standardize):
+    """In deviations of the pixels, whatever the units of the model."""
+    est, seen = small(standardize=standardize).fit(images()), {}
+    for name in ("_model", "_guide"):
+        at, asked = getattr(est, name).at, seen.setdefault(name, set())
+        vars(getattr(est, name))["at"] = lambda sigma, at=at, asked=asked: (
+            asked.add(sigma) or at(sigma)
+        )
+    est.sample(2, guidance=2.0, random_state=0, n_steps=30)
+    unit = 1.0 if standardize else images().std()
+    led = {sigma for sigma in seen["_model"] if sigma >= 0.25 * unit}
+    assert seen["_guide"] == led
+    assert 5 < len(led) < len(seen["_model"]) - 5
 
 
 @pytest.mark.slow

@@ -44,10 +44,10 @@ VARIANTS = {
     "members": {"n_members": 2},
     "ladder": {"n_noise_levels": 12},
     "energy": {"parametrization": "energy", "hidden_layer_sizes": (8, 8)},
-    "memory": {"network": partial(UNet, image_shape=SHAPE, widths=(8,), memory=True)},
     "flat": {"network": flat_network},
     "one level, energy": {"sigma": 0.3, "parametrization": "energy"},
     "no early stopping": {"early_stopping": False, "residual_test": False},
+    "nothing remembered": {"keep_rows": False},
 }
 MANY = {name: own for name, own in VARIANTS.items() if "one level" not in name}
 
@@ -175,14 +175,8 @@ def test_each_image_of_a_batch_has_a_noise_level_of_its_own():
     assert set(seen) == {16}
 
 
-def remembering(**params):
-    network = partial(UNet, image_shape=SHAPE, widths=(8,), memory=True)
-    return small(network=network, **params)
-
-
-def memories(est):
-    models = [model for model in (est._model, est._guide) if model is not None]
-    return [m for model in models for m in model.modules() if isinstance(m, Memory)]
+def memories(model):
+    return [m for m in model.modules() if isinstance(m, Memory)]
 
 
 @pytest.mark.parametrize("standardize", ["diag", None])
@@ -190,21 +184,22 @@ def memories(est):
 def test_training_images_are_remembered_in_deviations(standardize, n_members):
     X = images()
     X = X[np.argsort(X.sum(axis=1))]
-    est = remembering(standardize=standardize, n_members=n_members, keep_rows=True).fit(X)
+    est = small(standardize=standardize, n_members=n_members, keep_rows=True).fit(X)
     expected = (X - X.mean()) / X.std()
     for there in (est, pickle.loads(pickle.dumps(est))):
-        held = memories(there)
-        assert len(held) in (n_members, 2 * n_members)  # and as many of the guide
+        held = memories(there._model)
+        assert len(held) == n_members
         for memory in held:
             rows = memory.rows.numpy()
             np.testing.assert_allclose(rows[np.argsort(rows.sum(axis=1))], expected, atol=1e-4)
             assert memory.own is None
             assert memory.variance == held[0].variance > 0
+        assert [len(memory.rows) for memory in memories(there._guide)] == [0] * n_members
 
 
 def test_no_images_are_remembered_where_that_is_not_wanted():
-    for est in (small(), remembering(keep_rows=False)):
-        assert not sum(len(memory.rows) for memory in memories(est.fit(images())))
+    est = small(keep_rows=False).fit(images())
+    assert [len(memory.rows) for memory in memories(est._model)] == [0]
 
 
 class Told(Flat):
@@ -227,11 +222,41 @@ def test_rows_are_given_only_where_each_is_hidden_in_training(params, told):
     assert [m.told for m in modules if isinstance(m, Told)] == [told]
 
 
+class Counting(Told):
+    """One that also says how many steps of training came before it was given them."""
+
+    def __init__(self, d, k, generator):
+        super().__init__(d, k, generator)
+        self.steps, self.given_after = [], []
+
+    def forward(self, x, log_sigma=None):
+        if torch.is_grad_enabled() and len(x) == 20:  # of ten images, two draws each
+            self.steps.append(1)
+        return super().forward(x, log_sigma)
+
+    def remember(self, rows):
+        self.given_after.append(len(self.steps))
+
+
+def test_a_network_is_given_rows_once_its_guide_has_learnt_without():
+    """Of 32 steps the guide has had two; on a warm start there is a guide from the first step."""
+    params = {"validation_fraction": 0.2, "batch_size": 10, "max_iter": 4, "warm_start": True}
+    est = small(network=lambda d, k, *, generator: Counting(d, k, generator), **params)
+    est.fit(images())
+    (network,) = (m for m in est._model.modules() if isinstance(m, Counting))
+    assert network.given_after[0] == 2
+    assert est._guide is not None
+    assert not [m for m in est._guide.modules() if isinstance(m, Counting) and m.given_after]
+    est.fit(images())
+    (network,) = (m for m in est._model.modules() if isinstance(m, Counting))
+    assert network.given_after[0] == 0
+
+
 @pytest.mark.parametrize("high", [1.0, 30.0, 300.0])
 def test_a_row_is_known_again_after_noise_in_float32(high):
     """In training each row is hidden from itself; what noise left of it is rounded."""
-    est, seen = remembering(sigma_max=high).fit(images()), []
-    (memory,) = memories(est)[:1]
+    est, seen = small(sigma_max=high).fit(images()), []
+    (memory,) = memories(est._model)
     without = memory._without
     memory._without = lambda own: seen.append(without(own)) or seen[-1]
     x = torch.tensor(est._affine.transform(images()), dtype=torch.float32)
@@ -244,15 +269,16 @@ def test_a_row_is_known_again_after_noise_in_float32(high):
 
 def test_images_are_kept_once_in_a_file():
     X = np.random.default_rng(0).uniform(size=(500, SIZE))
-    sizes = [len(pickle.dumps(remembering(keep_rows=keep).fit(X))) for keep in (False, True)]
+    sizes = [len(pickle.dumps(small(keep_rows=keep).fit(X))) for keep in (False, True)]
     assert X.size * 4 <= sizes[1] - sizes[0] < 1.5 * X.size * 4
 
 
 def test_a_warm_start_remembers_the_new_images():
-    est = remembering(warm_start=True).fit(images())
+    est = small(warm_start=True).fit(images())
     guide = {name: w.clone() for name, w in est._guide.state_dict().items()}
     est.fit(images(40, seed=3))
-    assert {len(memory.rows) for memory in memories(est)} == {40}
+    assert [len(memory.rows) for memory in memories(est._model)] == [40]
+    assert [len(memory.rows) for memory in memories(est._guide)] == [0]
     assert all(torch.equal(w, guide[name]) for name, w in est._guide.state_dict().items())
 
 

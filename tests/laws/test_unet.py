@@ -29,8 +29,8 @@ DESIGNS = {
     "patches": {"image_shape": (2, 6, 8), "widths": (4, 6), "patch": 2},
     "attention": {"image_shape": (1, 6, 8), "widths": (4, 6), "attention": True},
     "two heads": {"image_shape": (1, 4, 6), "widths": (4, 64), "attention": True},
-    "memory": {"image_shape": (1, 4, 6), "widths": (4, 6), "memory": True},
-    "memory of patches": {"image_shape": (2, 5, 8), "widths": (4,), "patch": 2, "memory": True},
+    "memory": {"image_shape": (1, 4, 6), "widths": (4, 6), "remembered": 7},
+    "memory of patches": {"image_shape": (2, 5, 8), "widths": (4,), "patch": 2, "remembered": 7},
     "softplus": {"image_shape": (1, 4, 4), "widths": (4,), "activation": "softplus"},
 }
 every_design = pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
@@ -46,16 +46,17 @@ def draw(*shape, seed=1):
 
 def fresh(design, energy=False, seed=0):
     d = math.prod(design["image_shape"])
-    network = UNet(d, 1 if energy else d, generator=stream(seed), **design)
-    if design.get("memory"):
-        network.remember(draw(7, d, seed=9).to(torch.float32))
+    shape = {name: value for name, value in design.items() if name != "remembered"}
+    network = UNet(d, 1 if energy else d, generator=stream(seed), **shape)
+    if "remembered" in design:
+        network.remember(draw(design["remembered"], d, seed=9).to(torch.float32))
     return network
 
 
 def awake(design, energy=False):
     """Return a float64 network, none of whose layers is zero."""
     network = fresh(design, energy).to(torch.float64)
-    if design.get("memory"):
+    if "remembered" in design:
         network.remember(network.memory.rows)  # once more, for its bandwidth in float64
     for seed, p in enumerate(network.parameters()):
         p.data += draw(*p.shape, seed=seed) / math.sqrt(p[0].numel() + 1)
@@ -98,7 +99,7 @@ def turned(network, design):
         if patch > 1 and name.startswith("out."):
             w = w.unflatten(0, (channels, patch, patch)).transpose(1, 2).flatten(0, 2)
         q.data = w.clone()
-    if design.get("memory"):
+    if "remembered" in design:
         rows = network.memory.rows.unflatten(1, (channels, height, width))
         other.remember(rows.mT.flatten(1))
     return other.requires_grad_(False)
@@ -247,7 +248,6 @@ def test_an_image_of_another_size_is_refused():
         ({"patch": "2"}, "patch='2'"),
         ({"patch": 0}, "patch=0"),
         ({"attention": "no"}, "attention='no'"),
-        ({"memory": 3}, "memory=3 is not valid: it must be True or False"),
         ({"n_outputs": 5}, "n_outputs=5 is not valid: it must be 16, or 1"),
         ({"widths": (0, 8)}, r"widths=\(0, 8\)"),
         ({"widths": ()}, r"widths=\(\)"),
