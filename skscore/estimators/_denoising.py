@@ -182,7 +182,7 @@ class DenoisingScoreEstimator(ImageEstimator):
     ``n_corrections``, ``churn`` where the sampler has them.
 
     Images that are drawn from noise are led away from what the network said after a sixteenth of
-    its training (Karras et al. 2024), when it did not yet remember images: ``guidance`` is 2.0 by
+    its training (Karras et al. 2024), when it did not yet remember images: ``guidance`` is 2.5 by
     default, and 1 is none. That sharpens outlines, and takes up to twice the evaluations: it leads
     from a quarter deviation of the data up. ``n_corrections``, 0 by default, is how often
     "dpm_solver" leaves each level from a quarter to one deviation, by noise, and returns: 3 sharpen

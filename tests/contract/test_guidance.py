@@ -84,7 +84,7 @@ def test_a_guide_leads_from_a_quarter_deviation_up(standardize):
 @pytest.mark.slow
 def test_images_are_led_by_default_and_given_values_are_not(fitted):
     drawn = fitted.sample(3, **FEW)
-    np.testing.assert_array_equal(drawn, fitted.sample(3, guidance=1.5, **FEW))
+    np.testing.assert_array_equal(drawn, fitted.sample(3, guidance=2.5, **FEW))
     assert np.abs(drawn - fitted.sample(3, guidance=1, **FEW)).max() > 1e-4
     given = np.full(SIZE, np.nan)
     given[0] = 0.5
