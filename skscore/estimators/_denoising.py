@@ -182,13 +182,13 @@ class DenoisingScoreEstimator(ImageEstimator):
     ``n_corrections``, ``churn`` where the sampler has them.
 
     Images that are drawn from noise are led away from what the network said after a sixteenth of
-    its training (Karras et al. 2024), when it did not yet remember images: ``guidance`` is 2.5 by
+    its training (Karras et al. 2024), when it did not yet remember images: ``guidance`` is 2.0 by
     default, and 1 is none. That sharpens outlines, and takes up to twice the evaluations: it leads
-    from a quarter deviation of the data up. ``n_corrections``, 0 by default, is how often
-    "dpm_solver" leaves each level from a quarter to one deviation, by noise, and returns: 3 sharpen
-    outlines once more, and take from the variety. The field, densities and codes are the network's
-    own, and so are samples with ``given`` unless `guidance` says otherwise. Tables keep no early
-    network.
+    from a quarter deviation of the data up. ``n_corrections`` is how often "dpm_solver" leaves each
+    level from a quarter to one deviation, by noise, and returns, 1 by default where samples are
+    led and 0 elsewhere; more sharpen outlines once more. The field, densities and codes are the
+    network's own, and so are samples with ``given`` unless `guidance` says otherwise. Tables keep
+    no early network.
 
     ``given=``, with `sampler` "auto" or "predictor_corrector", draws the rest of each row from its
     law given some values: an array of shape

@@ -35,7 +35,8 @@ AT_LOWEST = 0.02  # share of the training rows at the lowest level of a range
 JUDGED = 4_000  # held-out rows that the loss is judged on, each as often as it takes
 WEIGHED = 32  # times that each is taken where a mixture is weighed: noise is most of its error
 CHUNK = 1_000  # of them at once, which fit into a cache
-GUIDANCE = 2.5  # of samples, where there is a guide: doc/guide/images.md has the choice
+GUIDANCE = 2.0  # of samples, where there is a guide: doc/guide/images.md has the choice
+CORRECTIONS = 1  # of DPM-Solver, where it is led: likewise
 APART = 1 + 1e-6  # the least ratio of two levels
 WIDEST = 1e7  # the largest ratio
 ROUNDING = 1e-9  # share by which a level may leave the range
@@ -370,6 +371,8 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
             params = {**params, "given": self._given(given)}
         with _torch.isolated(), self._design.threads:
             params |= self._led(params.get("guidance"), given)
+            if "guide" in params and sampler == BEST:
+                params.setdefault("n_corrections", CORRECTIONS)
             model = copy.deepcopy(self._model).to(torch.float32)
             walk = self._design.levels, sampler, n_samples, seed
             params["block_rows"] = self._design.block_rows

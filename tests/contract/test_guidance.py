@@ -54,7 +54,8 @@ def test_led_from_the_gaussian_a_network_counts_as_often_as_guidance_says(
     with torch.no_grad():
         for p in last_layer(est._guide):
             p.zero_()
-    led = est.sample(3, sampler=sampler, guidance=2.5, **FEW)
+    own = {"n_corrections": 0} if sampler == "dpm_solver" else {}
+    led = est.sample(3, sampler=sampler, guidance=2.5, **own, **FEW)
     plain = est.sample(3, sampler=sampler, guidance=1, **FEW)
     with torch.no_grad():
         for p in last_layer(est._model):
@@ -83,9 +84,15 @@ def test_a_guide_leads_from_a_quarter_deviation_up(standardize):
 
 @pytest.mark.slow
 def test_images_are_led_by_default_and_given_values_are_not(fitted):
-    drawn = fitted.sample(3, **FEW)
-    np.testing.assert_array_equal(drawn, fitted.sample(3, guidance=2.5, **FEW))
-    assert np.abs(drawn - fitted.sample(3, guidance=1, **FEW)).max() > 1e-4
+    steps = {"random_state": 0, "n_steps": 20}
+    drawn = fitted.sample(3, **steps)
+    led = {"guidance": 2.0, "n_corrections": 1}
+    np.testing.assert_array_equal(drawn, fitted.sample(3, **led, **steps))
+    assert np.abs(drawn - fitted.sample(3, guidance=1, n_corrections=1, **steps)).max() > 1e-4
+    assert np.abs(drawn - fitted.sample(3, n_corrections=0, **steps)).max() > 1e-4
+    drawn = fitted.sample(3, guidance=1, **steps)
+    np.testing.assert_array_equal(drawn, fitted.sample(3, guidance=1, n_corrections=0, **steps))
+    assert np.isfinite(fitted.sample(3, sampler="reverse_sde", **steps)).all()
     given = np.full(SIZE, np.nan)
     given[0] = 0.5
     few = {"given": given, "n_corrections": 1, **FEW}
@@ -135,7 +142,7 @@ def test_a_copy_is_led_alike(params):
 def test_a_guide_that_is_the_network_itself_leads_nowhere(est):
     est._guide = est._model
     drawn = est.sample(3, guidance=50.0, **FEW)
-    np.testing.assert_array_equal(drawn, est.sample(3, guidance=1.0, **FEW))
+    np.testing.assert_array_equal(drawn, est.sample(3, guidance=1.0, n_corrections=1, **FEW))
 
 
 def test_a_warm_start_keeps_the_first_guide():
