@@ -252,6 +252,25 @@ def test_a_network_is_given_rows_once_its_guide_has_learnt_without():
     assert network.given_after[0] == 0
 
 
+class Interrupted(Counting):
+    """One that is interrupted at the first step of training."""
+
+    def forward(self, x, log_sigma=None):
+        before, value = len(self.steps), super().forward(x, log_sigma)
+        if len(self.steps) > before:
+            raise KeyboardInterrupt
+        return value
+
+
+def test_a_fit_that_is_interrupted_at_once_remembers_as_its_copy_does():
+    params = {"validation_fraction": 0.2, "batch_size": 10}
+    est = small(network=lambda d, k, *, generator: Interrupted(d, k, generator), **params)
+    with pytest.raises(KeyboardInterrupt):
+        est.fit(images())
+    (network,) = (m for m in est._model.modules() if isinstance(m, Interrupted))
+    assert network.given_after == [1]
+
+
 @pytest.mark.parametrize("high", [1.0, 30.0, 300.0])
 def test_a_row_is_known_again_after_noise_in_float32(high):
     """In training each row is hidden from itself; what noise left of it is rounded."""
