@@ -79,7 +79,7 @@ SURE = 0.9
 FAINT = 0.05
 LEVELS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
 SAMPLERS = {  # evaluations a step, and other parameters
-    "dpm_solver": (2, {}),  # one of either network
+    "dpm_solver": (2, {"n_corrections": 0}),  # one of either network, or fewer
     "reverse_sde": (2, {}),
     "predictor_corrector": (4, {}),
     "annealed_langevin": (100, {}),  # its steps are at each of 50 levels
