@@ -225,15 +225,8 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             guide: Any = None if anew else self._guide
             if guide is not None:
                 design.remember(model)
-            history, failure = self._train(
-                model,
-                train,
-                held_out,
-                levels,
-                device,
-                seed,
-                at_early=design.remember if guide is None and design.memory is not None else None,
-            )
+            later = design.remember if guide is None and design.memory is not None else None
+            history, failure = self._train(model, train, held_out, levels, device, seed, later)
             design.remember(model)  # too short a training never came to it
             if failure is None:
                 try:
@@ -347,8 +340,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         levels: Levels,
         device: torch.device,
         seed: int,
-        *,
-        at_early: Callable[[nn.Module], None] | None = None,
+        at_early: Callable[[nn.Module], None] | None,
     ) -> tuple[History, BaseException | None]:
         size = self._batch if self.batch_size == "auto" else int(self.batch_size)
         n = train.shape[-2]

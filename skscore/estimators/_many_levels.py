@@ -35,10 +35,8 @@ AT_LOWEST = 0.02  # share of the training rows at the lowest level of a range
 JUDGED = 4_000  # held-out rows that the loss is judged on, each as often as it takes
 WEIGHED = 32  # times that each is taken where a mixture is weighed: noise is most of its error
 CHUNK = 1_000  # of them at once, which fit into a cache
-GUIDANCE = 2.0  # of samples, where there is a guide: doc/guide/images.md has the choice
-CORRECTIONS = 1  # of DPM-Solver, where it is led: likewise
-APART = 1 + 1e-6  # the least ratio of two levels
-WIDEST = 1e7  # the largest ratio
+GUIDANCE, CORRECTIONS = 2.0, 1  # of samples that are led: doc/guide/images.md has the choice
+APART, WIDEST = 1 + 1e-6, 1e7  # the least and the largest ratio of two levels
 ROUNDING = 1e-9  # share by which a level may leave the range
 
 
