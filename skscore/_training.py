@@ -128,8 +128,8 @@ def fit_score(
         ``by_hand(model, optimiser)``, what writes the gradient of the objective to the optimiser,
         and returns the loss, faster than autograd; None for a model that it is not known for.
     at_early : callable, optional
-        Called with the model once the early weights of the history are kept: what it changes, other
-        than weights, these have not learnt with.
+        Called once with the model, when the early weights of the history are kept, or at the end of
+        a shorter training: these weights have not learnt with what it changes.
     on_epoch : callable, optional
         Called after each epoch with its number and the history; true means stop.
 
@@ -139,10 +139,7 @@ def fit_score(
         When the loss is no longer finite.
     """
     run = _Run(
-        *(model, x, x_held_out, objective, judge, plan, generator, history),
-        outputs,
-        by_hand,
-        at_early,
+        model, x, x_held_out, objective, judge, plan, generator, history, outputs, by_hand, at_early
     )
     run.go(on_epoch)
 
@@ -216,6 +213,8 @@ class _Run:
                 widened(self.model, whole)
             if not bool(self.outdone.all()):
                 self.history.early = None
+            if self.at_early is not None:
+                self.at_early(self.model)
 
     def _blurred(self, x: Tensor) -> Tensor:
         if not self.plan.sigma:
@@ -310,6 +309,7 @@ class _Run:
         self.outdone.fill_(False)
         if self.at_early is not None:
             self.at_early(self.model)
+            self.at_early = None
             if self.rows_at_best is not None:
                 self.rows_at_best = self._judged(self.best)
 

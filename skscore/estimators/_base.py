@@ -227,7 +227,6 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                 design.remember(model)
             later = design.remember if guide is None and design.memory is not None else None
             history, failure = self._train(model, train, held_out, levels, device, seed, later)
-            design.remember(model)  # too short a training never came to it
             if failure is None:
                 try:
                     products = not moments.atoms

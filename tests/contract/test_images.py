@@ -244,12 +244,12 @@ def test_a_network_is_given_rows_once_its_guide_has_learnt_without():
     est = small(network=lambda d, k, *, generator: Counting(d, k, generator), **params)
     est.fit(images())
     (network,) = (m for m in est._model.modules() if isinstance(m, Counting))
-    assert network.given_after[0] == 2
+    assert network.given_after == [2]
     assert est._guide is not None
     assert not [m for m in est._guide.modules() if isinstance(m, Counting) and m.given_after]
     est.fit(images())
     (network,) = (m for m in est._model.modules() if isinstance(m, Counting))
-    assert network.given_after[0] == 0
+    assert network.given_after == [0]
 
 
 class Interrupted(Counting):
