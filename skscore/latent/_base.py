@@ -179,7 +179,7 @@ class BaseVAE(
             n_draws=max(1, min(4, 256 // X.shape[1])),
             learning_rate=float(self.learning_rate_init),
             weight_decay=float(self.weight_decay),
-            anneal=known,
+            known=known,
         )
         with np.errstate(over="ignore"):
             U = design.columns.standardise(X).astype(np.float32)

@@ -1,9 +1,10 @@
 """Encoders ``z = g(x, eps)`` and the score network of the one that has no density.
 
-Both are ``z = mu(x) + sd(x) u`` with ``u = eps`` (Gaussian) or ``u = b(eps) + k r(eps, c(x))``
+Both are ``z = mu(x) + sd(x) u`` with ``u = eps`` (Gaussian) or ``u = b(eps) + r(eps, c(x))``
 (implicit): ``mu``, ``log sd`` and the context ``c`` come from one network of x, the trunk. The law
 of u, and so the score ``s_psi(z | x) = s_u(u | c) / sd``, depends on x through c alone. Both start
-as the prior, ``z = eps_1``, and the score network ``s_u = -u + r(u, c)`` is exact there.
+as the prior, nearly so where u has humps, and the score network ``s_u = -u + r(u, c)`` as that of
+the prior.
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ N_CONTEXT = 32  # numbers that the noise network and the score see of x
 # u starts as .5 normal + .77 sign + .39 sign in each column: four narrow humps that add up to
 # nearly N(0, 1), with its variance. Each hump can go to a mode of its own, without a tear.
 HUMPS = (0.5, 0.75**0.5 * 0.8**0.5, 0.75**0.5 * 0.2**0.5)
-NORMAL = (1.0, 0.0, 0.0)  # beyond a few columns: there the score of narrow humps is learnt too late
-FEW = 4
-REACH = 1.5  # k = (few / columns)^1.5 beyond a few columns: the score must keep up with the bend
+NORMAL = (1.0, 0.0, 0.0)
 N_MEAN = 256  # draws that the mean code is taken over
 LOG_SD = (-9.0, 4.0)  # range of log sd
 
@@ -72,10 +71,12 @@ class Encoder(nn.Module):
 
     def noise(self, m: int, n: int, generator: torch.Generator) -> Tensor:
         """Draw noise (m, n, n_noise)."""
+        return self.from_normal(self.normal((m, n, self.n_noise), generator))
+
+    def normal(self, size: tuple[int, int, int], generator: torch.Generator) -> Tensor:
+        """Draw normal numbers of the type of the weights."""
         W = self.trunk.weights[0]
-        size = (m, n, self.n_noise)
-        normal = torch.randn(size, generator=generator, dtype=W.dtype, device=W.device)
-        return self.from_normal(normal)
+        return torch.randn(size, generator=generator, dtype=W.dtype, device=W.device)
 
     def from_normal(self, normal: Tensor) -> Tensor:
         """Return noise (..., n_noise) that is made of normal numbers."""
@@ -135,6 +136,8 @@ class ImplicitEncoder(Encoder):
         Columns of x and z.
     generator : torch.Generator
         Draws the initial weights.
+    in_parts : bool, default=True
+        Whether u starts in humps, each of which can go to a mode of its own, or as N(0, I).
     hidden_layer_sizes, activation
         Of the trunk; the noise network has two layers of the narrowest width, at most 96.
     """
@@ -145,6 +148,7 @@ class ImplicitEncoder(Encoder):
         n_components: int,
         *,
         generator: torch.Generator,
+        in_parts: bool = True,
         hidden_layer_sizes: Sequence[int],
         activation: str,
     ):
@@ -157,8 +161,7 @@ class ImplicitEncoder(Encoder):
             activation=activation,
         )
         self.n_noise = 3 * n_components  # normal noise, and two signs
-        self.humps = HUMPS if n_components <= FEW else NORMAL
-        self.reach = min(1.0, FEW / n_components) ** REACH
+        self.humps = HUMPS if in_parts else NORMAL
         width = min([96, *hidden_layer_sizes])
         self.bend = MLP(
             self.n_noise + N_CONTEXT,
@@ -181,16 +184,16 @@ class ImplicitEncoder(Encoder):
         return self(x, eps).mean(dim=0)
 
     def base(self, eps: Tensor) -> Tensor:
-        """Return ``b(eps)``: a normal and, for few columns, two signs."""
+        """Return ``b(eps)``: a normal and, in parts, two signs."""
         normal, coarse, fine = eps.split(self.n_components, dim=-1)
         a, b, c = self.humps
         return a * normal + b * coarse + c * fine
 
     def standard(self, eps: Tensor, reading: Reading) -> Tensor:
-        """Return ``u = b(eps) + k r(eps, c)``."""
+        """Return ``u = b(eps) + r(eps, c)``."""
         rows = beside(eps, reading.context)
         r = self.bend(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
-        return self.base(eps) + self.reach * r
+        return self.base(eps) + r
 
 
 class ConditionalScore(nn.Module):

@@ -36,7 +36,11 @@ from skscore.objectives import exact
 
 WARM_UP = 100  # steps until the full rate
 DECAY_FROM = 0.5  # share of the budget after which the rate falls to zero
-ANNEAL_OVER = 0.5  # share of the budget over which the likelihood of a known decoder comes in
+# Shares of the budget. While a decoder is learnt:
+PRIOR_OVER = 0.25  # over which the divergence from the prior comes in, from zero
+BENDS_FROM = 0.5  # after which codes bend
+# With a decoder that is known:
+ANNEAL_OVER = 0.5  # over which the likelihood comes in
 ANNEAL_FROM = 1e-3  # its first weight
 AVERAGE_SPAN = 200  # steps over which the weights are averaged
 SCORE_RATE = 2.0  # of the score network, over that of the others
@@ -61,7 +65,7 @@ class Plan:
     n_draws: int  # codes to a row and step
     learning_rate: float
     weight_decay: float
-    anneal: bool  # whether the likelihood comes in slowly
+    known: bool  # whether the decoder is
 
 
 @dataclass
@@ -187,6 +191,7 @@ class _Run:
         self.average = self.optimiser.weights.clone()
         self.n_batches = max(1, len(x) // plan.batch_size)
         self.budget = plan.n_epochs * self.n_batches
+        self.bends_from = 0 if plan.known else BENDS_FROM * self.budget
 
     def epoch(self, epoch: int) -> None:
         order = torch.randperm(len(self.x), generator=self.generator, device=self.x.device)
@@ -218,19 +223,25 @@ class _Run:
         rate = self.plan.learning_rate * min(1.0, left, warm)
         return torch.full((1, 1), rate, dtype=self.x.dtype, device=self.x.device)
 
-    def _beta(self, step: int) -> float:
-        if not self.plan.anneal:
-            return 1.0
-        return ANNEAL_FROM ** max(0.0, 1 - step / (ANNEAL_OVER * self.budget))
+    def _weights(self, step: int) -> tuple[float, float]:
+        """Return the weights of ``-log p(x | z)`` and of all other terms."""
+        done = step / self.budget
+        if self.plan.known:
+            return ANNEAL_FROM ** max(0.0, 1 - done / ANNEAL_OVER), 1.0
+        return 1.0, min(1.0, done / PRIOR_OVER)
 
     def _step(self, step: int, x: Tensor, targets: Tensor) -> Tensor:
-        encoder, decoder, score = self.model.encoder, self.model.decoder, self.model.score
-        m, rate = self.plan.n_draws, self._rate(step)
+        encoder, decoder = self.model.encoder, self.model.decoder
+        score = self.model.score if step >= self.bends_from else None
+        m, n, rate = self.plan.n_draws, len(x), self._rate(step)
         with torch.enable_grad():
             reading = encoder.read(x)
-            n_u = m if score is None else max(m, SCORE_DRAWS)
-            eps = encoder.noise(n_u, len(x), self.generator)
-            u = encoder.standard(eps, reading)
+            if score is None:
+                u = encoder.normal((m, n, encoder.n_components), self.generator)
+            else:
+                n_u = max(m, SCORE_DRAWS)
+                eps = encoder.noise(n_u, n, self.generator)
+                u = encoder.standard(eps, reading)
             z = place(reading, u)
         if score is not None:
             context = reading.context.detach()
@@ -246,7 +257,8 @@ class _Run:
                 means = excess(encoder.base(eps), u)
                 rest = (bent + remainder(reading, *means)).mean(dim=0)
                 regular = regular + rest + GAUGE * gauge(*means)
-            beta = self._beta(step)
-            loss = (beta * reconstruction + regular).mean()
+            a, b = self._weights(step)
+            loss = (a * reconstruction + b * regular).mean()
         self.optimiser.step(loss, rate)
-        return torch.stack([loss.detach(), reconstruction.mean().detach(), prior.mean().detach()])
+        rows = torch.stack([reconstruction + regular, reconstruction, prior])
+        return rows.mean(dim=1).detach()
