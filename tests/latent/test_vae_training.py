@@ -1,0 +1,40 @@
+"""When codes bend, and when their divergence from the prior begins to count."""
+
+import numpy as np
+import pytest
+from vaes import BOTH, SMALL, KnownDecoder, rows
+
+from skscore import ImplicitVAE
+from skscore.latent import _training
+from skscore.latent._encoders import HUMPS, NORMAL
+
+KNOWN = {"decoder": KnownDecoder(np.ones((4, 2)), np.zeros(4)), "noise_scale": 0.5}
+
+
+@pytest.mark.parametrize("d", [2, 5])
+def test_codes_do_not_bend_before_half_of_training(d, monkeypatch):
+    bent, straight = (ImplicitVAE(d, **SMALL | {"max_iter": 12}) for _ in range(2))
+    bent.fit(rows(d=6))
+    monkeypatch.setattr(_training, "BENDS_FROM", 1.0)
+    straight.fit(rows(d=6))
+    curves = np.array([bent.loss_curve_, straight.loss_curve_])
+    np.testing.assert_array_equal(curves[0] == curves[1], np.arange(12) < 6)
+    assert not straight._model.encoder.bend.weights[-1].any()
+
+
+@pytest.mark.parametrize(("decoder", "humps", "bent"), [({}, NORMAL, 0), (KNOWN, HUMPS, 2)])
+def test_codes_of_a_known_decoder_bend_at_once_and_in_parts(decoder, humps, bent):
+    fitted = ImplicitVAE(**SMALL | {"max_iter": 1} | decoder).fit(rows())
+    encoder = fitted._model.encoder
+    assert encoder.humps == humps
+    assert int((encoder.bend.biases[-1] != 0).sum()) == bent
+
+
+@BOTH
+def test_codes_are_put_to_use_before_their_divergence_counts(cls):
+    """On a ring, whose Gaussian density has -2.1 nats per row; codes without a use have that."""
+    random = np.random.default_rng(0)
+    angle = random.uniform(0, 2 * np.pi, 1000)
+    X = np.column_stack([np.cos(angle), np.sin(angle)]) + 0.05 * random.normal(size=(1000, 2))
+    vae = cls(2, hidden_layer_sizes=(64, 64), max_iter=60, random_state=0).fit(X)
+    assert vae.score(X[:100]) > -1.3
