@@ -5,6 +5,7 @@ A user sees the units of X; the networks see standardised columns.
 
 from __future__ import annotations
 
+import copy
 from abc import ABCMeta, abstractmethod
 
 import numpy as np
@@ -146,10 +147,12 @@ class BaseVAE(
             _torch.keep_freed_memory()
             model = design.build(seed)
             weights = {k: v.numpy().copy() for k, v in model.state_dict().items()}
+            given = model.decoder if self.decoder is not None else None
+            exact = copy.deepcopy(given)
             model = model.to(device, torch.float32)
-            if self.decoder is not None and isinstance(model.decoder, GaussianDecoder):
-                if model.decoder.is_known:
-                    model.decoder.in_float64()
+            if isinstance(given, GaussianDecoder) and isinstance(exact, GaussianDecoder):
+                if given.is_known:
+                    given.with_mean_of(exact.to(device, torch.float64))
                 else:
                     columns.refuse_offset(FARTHEST_MEAN)
             history, failure = self._train(model, design, X, device, seed)

@@ -114,11 +114,9 @@ class GaussianDecoder(Decoder):
             (NOISE_RATE * self.log_noise).clamp(*LOG_NOISE) if self.learns_noise else self.log_noise
         )
 
-    def in_float64(self) -> GaussianDecoder:
-        """Let the mean be computed in float64, which resolves columns far from zero."""
-        self.network.double()
-        self.location, self.scale = self.location.double(), self.scale.double()
-        return self
+    def with_mean_of(self, exact: GaussianDecoder) -> None:
+        """Compute the mean as another decoder does, in its precision: columns may be far away."""
+        self.network, self.location, self.scale = exact.network, exact.location, exact.scale
 
     def mean(self, z: Tensor) -> Tensor:
         """Return the mean, in standardised columns."""
