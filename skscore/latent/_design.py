@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,13 +92,12 @@ class Design:
         sizes = tuple(int(size) for size in self.hidden_layer_sizes)
         d, n_features = self.n_components, len(self.columns.location)
         decoder = self._decoder(sizes, seed, options)  # first: both encoders get the same
+        implicit = self.encoder is ImplicitEncoder
+        # A decoder that is learnt shapes its posteriors; those of a known one are as they are.
+        law = {"in_parts": decoder.is_known} if implicit else {}
         make: Callable[..., Encoder] = self.encoder
-        score = None
-        if make is ImplicitEncoder:
-            # A decoder that is learnt shapes its posteriors; those of a known one are as they are.
-            make = partial(make, in_parts=decoder.is_known)
-            score = ConditionalScore(d, **options)
-        encoder = make(n_features, d, hidden_layer_sizes=sizes, **options)
+        encoder = make(n_features, d, hidden_layer_sizes=sizes, **law, **options)
+        score = ConditionalScore(d, **options) if implicit else None
         model = VAE(encoder, decoder, score)
         if weights is not None:
             model.load_state_dict({k: torch.tensor(w, device=cpu) for k, w in weights.items()})

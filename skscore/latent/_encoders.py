@@ -55,13 +55,18 @@ class Encoder(nn.Module):
         self.n_components = n_components
         self.trunk = MLP(
             n_features,
-            2 * n_components + n_context,
+            2 * n_components,
             generator=generator,
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
         )
-        W = self.trunk.weights[-1]  # zero for mu and log sd, but the context must tell rows apart
-        nn.init.normal_(W[:, 2 * n_components :], std=1 / math.sqrt(len(W)), generator=generator)
+        # Beside the zeros for mu and log sd: the context must tell rows apart. It is drawn last, so
+        # that the rest of the trunk is that of any encoder.
+        W, b = self.trunk.weights[-1], self.trunk.biases[-1]
+        C = torch.empty(len(W), n_context, dtype=W.dtype, device=W.device)
+        nn.init.normal_(C, std=1 / math.sqrt(len(W)), generator=generator)
+        self.trunk.weights[-1] = nn.Parameter(torch.cat([W.data, C], dim=1))
+        self.trunk.biases[-1] = nn.Parameter(torch.cat([b.data, b.data.new_zeros(n_context)]))
 
     def read(self, x: Tensor) -> Reading:
         """Evaluate the trunk."""
