@@ -54,8 +54,9 @@ class GaussianVAE(BaseVAE):
     Attributes
     ----------
     loss_curve_ : list of float
-        Mean negative evidence lower bound of each epoch, nats per row in the units of X. With a
-        known decoder its likelihood counts less in the first half of the training.
+        Mean negative evidence lower bound of each epoch, nats per row in the units of X. Training
+        begins with less of it: of the divergence over the first quarter or, with a decoder that is
+        known, of the likelihood over the first half.
     reconstruction_curve_ : list of float
         Mean ``-log p(x | z)`` of each epoch, nats per row in the units of X.
     prior_curve_ : list of float

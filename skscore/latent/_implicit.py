@@ -18,9 +18,11 @@ class ImplicitVAE(BaseVAE):
     Codes are ``z = mu(x) + sd(x) u``, and the network of noise is that of u. The loss therefore has
     one more term, the gauge penalty ``3 (|E u|^2 + |E u^2 - 1|^2)``. It is zero at the optimum and
     takes away only that mu, sd and u may trade location and scale. With it the entropy's part of mu
-    and sd is exact, in closed form; the score network serves the shape of u alone. Beyond four
-    columns d the bend of u is held back by the factor ``(4 / d)^1.5``: with many columns the
-    encoder is nearly Gaussian.
+    and sd is exact, in closed form; the score network serves the shape of u alone.
+
+    While a decoder is learnt, u is normal for the first half of training: until then the fit is
+    that of :class:`GaussianVAE`, whose loss begins without the divergence from the prior. With a
+    decoder that is known u is bent from the start, and starts in humps that can part.
 
     The value of that loss is no bound on the log likelihood and may rise while the model gets
     better: watch `reconstruction_curve_` and `prior_curve_`, and compare models by `score`.
@@ -68,8 +70,8 @@ class ImplicitVAE(BaseVAE):
     Attributes
     ----------
     loss_curve_ : list of float
-        Mean loss of each epoch. It is a surrogate, right in its gradient and not in its value; for
-        the rest in nats per row in the units of X.
+        Mean loss of each epoch, each term at its full weight. It is a surrogate, right in its
+        gradient and not in its value; for the rest in nats per row in the units of X.
     reconstruction_curve_ : list of float
         Mean ``-log p(x | z)`` of each epoch, nats per row in the units of X.
     prior_curve_ : list of float
@@ -89,6 +91,8 @@ class ImplicitVAE(BaseVAE):
     ----------
     Song, Garg, Shi and Ermon (2019), "Sliced score matching: a scalable approach to density and
     score estimation", UAI, section 5.2.
+    Bowman, Vilnis, Vinyals, Dai, Jozefowicz and Bengio (2016), "Generating sentences from a
+    continuous space", CoNLL, section 3.1 (the divergence comes in slowly).
     Li and Turner (2018), "Gradient estimators for implicit models", ICLR, eq. 3.
 
     Examples

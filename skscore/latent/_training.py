@@ -1,9 +1,8 @@
 """The training loop of both encoders.
 
-Per row, averaged over draws z of the encoder, with ``beta = 1`` but for the start of training with
-a decoder that is known:
+Per row, averaged over draws z of the encoder:
 
-    Gaussian   ``-beta log p(x | z) + KL(q(z | x) || p(z))``   a bound
+    Gaussian   ``-log p(x | z) + KL(q(z | x) || p(z))``   a bound
     implicit   the same, with the divergence of ``z = mu + sd u`` taken apart:
 
         ``KL(q || p) = KL(N(mu, sd^2) || p) + mu sd . E u + 1/2 (sd^2 - 1) . E[u^2 - 1]
@@ -17,6 +16,10 @@ penalty ``GAUGE (|E u|^2 + |E u^2 - 1|^2)`` is added, zero at the optimum: it on
 mu, sd and u may trade location and scale. All but ``-log p(x | z)`` is free of noise where r = 0.
 
 The score network psi takes its own steps, on the exact objective at detached u, before each.
+
+With a decoder that is known ``-log p(x | z)`` comes in slowly, so that codes part while the modes
+are close. While a decoder is learnt all else does (Bowman et al. 2016), so that codes are put to
+use, and u is normal for half of training: both encoders are one until then.
 """
 
 from __future__ import annotations
