@@ -27,7 +27,8 @@ class ImplicitVAE(BaseVAE):
     The value of that loss is no bound on the log likelihood and may rise while the model gets
     better: watch `reconstruction_curve_` and `prior_curve_`, and compare models by `score`.
 
-    A fit takes about two to three times as long as that of :class:`GaussianVAE`.
+    A fit takes one to two times as long as that of :class:`GaussianVAE`, and two to four times with
+    a decoder that is known.
 
     Parameters
     ----------
