@@ -48,7 +48,9 @@ ANNEAL_FROM = 1e-3  # its first weight
 AVERAGE_SPAN = 200  # steps over which the weights are averaged
 SCORE_RATE = 2.0  # of the score network, over that of the others
 GAUGE = 3.0  # weight of the penalty that leaves location and scale of codes to mu and sd
-SCORE_DRAWS = 4  # draws to a row, at least, that the score is learnt from
+# Draws to a row, at least, that u and its score are learnt from
+DRAWS_LEARNT = 4  # while a decoder is learnt
+DRAWS_KNOWN = 16  # with one that is known: from fewer the score is too poor to keep each mode
 
 
 class VAE(nn.Module):
@@ -195,6 +197,7 @@ class _Run:
         self.n_batches = max(1, len(x) // plan.batch_size)
         self.budget = plan.n_epochs * self.n_batches
         self.bends_from = 0 if plan.known else BENDS_FROM * self.budget
+        self.n_bent = max(plan.n_draws, DRAWS_KNOWN if plan.known else DRAWS_LEARNT)
 
     def epoch(self, epoch: int) -> None:
         order = torch.randperm(len(self.x), generator=self.generator, device=self.x.device)
@@ -242,8 +245,7 @@ class _Run:
             if score is None:
                 u = encoder.normal((m, n, encoder.n_components), self.generator)
             else:
-                n_u = max(m, SCORE_DRAWS)
-                eps = encoder.noise(n_u, n, self.generator)
+                eps = encoder.noise(self.n_bent, n, self.generator)
                 u = encoder.standard(eps, reading)
             z = place(reading, u)
         if score is not None:
@@ -254,9 +256,9 @@ class _Run:
             prior = negative_log_prior(z.detach()).mean(dim=0)
             regular = GaussianEncoder.divergence(reading)
             if score is not None:
-                field = score.at(context.repeat(n_u, 1))
+                field = score.at(context.repeat(self.n_bent, 1))
                 flat = u.reshape(-1, u.shape[-1])
-                bent = divergence_surrogate(field, flat).view(n_u, -1)
+                bent = divergence_surrogate(field, flat).view(self.n_bent, -1)
                 means = excess(encoder.base(eps), u)
                 rest = (bent + remainder(reading, *means)).mean(dim=0)
                 regular = regular + rest + GAUGE * gauge(*means)
