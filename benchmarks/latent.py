@@ -104,11 +104,29 @@ def waves(z):
     return torch.stack([z[:, 1] - torch.sin(2 * z[:, 0]), z[:, 0].abs()], dim=1)
 
 
+def arcs(z):
+    """Two arcs: the sign of z_1 is lost, and its size falls with the square of z_2."""
+    return torch.stack([z[:, 0].abs() + 0.3 * z[:, 1] ** 2, z[:, 1]], dim=1)
+
+
+def bands(z):
+    """Two wavy bands: the sign of ``z_2 + sin 1.5 z_1`` is lost."""
+    return (z[:, 1:] + torch.sin(1.5 * z[:, :1])) ** 2
+
+
+def cubic(z):
+    """One band that turns back twice: ``z_1^3 - 2 z_1 + z_2``."""
+    return z[:, :1] ** 3 - 2 * z[:, :1] + z[:, 1:]
+
+
 DECODERS = {
     "horseshoe": (horseshoe, 0.3),
     "ring": (ring, 0.3),
     "hyperbola": (hyperbola, 0.2),
     "waves": (waves, 0.25),
+    "arcs": (arcs, 0.2),
+    "bands": (bands, 0.3),
+    "cubic": (cubic, 0.2),
 }
 
 
