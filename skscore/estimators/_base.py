@@ -360,7 +360,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             residual_test=bool(self.residual_test),
             subspace_test=bool(self.subspace_test),
             sigma=self._blur(),
-            mixed=self._mixed and _torch.has_bfloat16(device),
+            mixed=self._mixed and _torch.has_fast_bfloat16(device),
         )
         x = _torch.to_tensor(train, device, torch.float32)
         x_held_out = _torch.to_tensor(held_out, device, torch.float32) if held_out.size else None

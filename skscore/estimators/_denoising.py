@@ -58,8 +58,8 @@ class DenoisingScoreEstimator(ImageEstimator):
         without shrinkage, no mixture is fitted, noise levels are drawn log-normally (Karras et al.
         2022), the field is evaluated in float32, and from 17 pixels on `score` estimates the
         divergence along 16 directions. A "unet" at many levels that is no energy, and a
-        ``functools.partial`` of `UNet`, trains with products in bfloat16 where the device has such
-        arithmetic. Needs a `network`.
+        ``functools.partial`` of `UNet`, trains with products in bfloat16 where these are known to
+        be faster. Needs a `network`.
     n_members : int or "auto", default="auto"
         Networks whose mean the field is; "auto" is 2, and 1 for images. Each holds out other
         rows, and one loop trains all.
