@@ -83,8 +83,8 @@ def isolated(*, grad: bool = False) -> Iterator[None]:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Tell whether products in bfloat16 are known to be faster than in float32.
 
-    Of processors, in those with AMX, and in AMD's with AVX512_BF16. In an Intel one that has this
-    alone they were measured to be slower, and without either they are emulated.
+    Of processors, in those with AMX (not measured) and in AMD's with AVX512_BF16. In an Intel one
+    that has the latter alone they were measured to be slower; without either they are emulated.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)

@@ -28,8 +28,8 @@ class ImplicitVAE(BaseVAE):
     better: watch `reconstruction_curve_` and `prior_curve_`, and compare models by `score`.
 
     A fit takes one to two times as long as that of :class:`GaussianVAE`, and about six times with a
-    decoder that is known: there each row has 16 draws to a step, so that modes are not lost.
-    Modes that part are not always given their shares, if these are unequal.
+    decoder that is known (more where networks are small): there each row has 16 draws to a step,
+    since fewer lose modes. Modes of unequal shares are not always given theirs.
 
     Parameters
     ----------

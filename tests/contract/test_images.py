@@ -508,7 +508,7 @@ def test_a_cpu_has_fast_bfloat16_where_its_flags_and_its_maker_say_so():
     ],
 )
 def test_where_bfloat16_is_fast(known, fast, monkeypatch):
-    """Intel's AVX512_BF16 made a step 1.25 times slower, AMD's 1.25 times faster."""
+    """On Intel without AMX a step was 1.2 times slower than in float32 (`doc/guide/images.md`)."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
     assert _torch.has_fast_bfloat16(torch.device("cpu")) == fast
 
