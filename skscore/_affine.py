@@ -51,25 +51,33 @@ class Moments:
 
         With `weight` "auto" the shrinkage is the one that left-out rows ask for.
         """
-        with np.errstate(all="ignore"):
-            mean = X.mean(axis=0)
-            centred = X - mean
-            correction = centred.mean(axis=0)
-            mean, centred = mean + correction, centred - correction
-            peak = np.abs(centred).max(axis=0)
-            # Scaled by the peak: the squares of 1e-200 or 1e200 would leave the float range.
-            unit = np.where(peak > 0, peak, 1.0)
-            scale = unit * np.sqrt(np.mean((centred / unit) ** 2, axis=0))
-            noise = 10 * np.finfo(float).eps * np.abs(X).max(axis=0)
-        constant = (np.ptp(X, axis=0) == 0) | (scale <= noise)
-        mean = np.where(np.ptp(X, axis=0) == 0, X[0], mean)
-        scale = np.where(constant, 0.0, scale)
-        _refuse_scales(scale)
-        Z = np.where(constant, 0.0, centred / np.where(constant, 1.0, scale))
+        mean, scale, Z = standardised(X)
         covariance = (Z.T @ Z / len(X)) * np.outer(scale, scale)
         if isinstance(weight, str):
-            weight = shrinkage(Z[:, ~constant], RANK_TOLERANCE)
+            weight = shrinkage(Z[:, scale > 0], RANK_TOLERANCE)
         return cls(mean, covariance, scale, float(weight))
+
+
+def standardised(X: Array) -> tuple[Array, Array, Array]:
+    """Return the means, the deviations and ``(X - mean) / deviation``.
+
+    A constant column, up to rounding, has deviation 0 and is 0.
+    """
+    with np.errstate(all="ignore"):
+        mean = X.mean(axis=0)
+        centred = X - mean
+        correction = centred.mean(axis=0)
+        mean, centred = mean + correction, centred - correction
+        peak = np.abs(centred).max(axis=0)
+        # Scaled by the peak: the squares of 1e-200 or 1e200 would leave the float range.
+        unit = np.where(peak > 0, peak, 1.0)
+        scale = unit * np.sqrt(np.mean((centred / unit) ** 2, axis=0))
+        noise = 10 * np.finfo(float).eps * np.abs(X).max(axis=0)
+    constant = (np.ptp(X, axis=0) == 0) | (scale <= noise)
+    mean = np.where(np.ptp(X, axis=0) == 0, X[0], mean)
+    scale = np.where(constant, 0.0, scale)
+    _refuse_scales(scale)
+    return mean, scale, np.where(constant, 0.0, centred / np.where(constant, 1.0, scale))
 
 
 def _refuse_scales(scale: Array) -> None:

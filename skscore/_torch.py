@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -56,6 +57,11 @@ def generator(seed: int, device: torch.device, *, block: int | None = None) -> t
     if block is not None:
         seed = int(np.random.SeedSequence((seed, block)).generate_state(1)[0])
     return torch.Generator(device=device).manual_seed(seed)
+
+
+def seeds_of(rows: NDArray[np.float64]) -> list[int]:
+    """Return a seed for each row, by its values: what is drawn for it is a function of them."""
+    return [crc32(row.tobytes()) for row in rows]
 
 
 def to_tensor(array: NDArray, device: torch.device, dtype=torch.float64) -> Tensor:
@@ -150,15 +156,19 @@ if hasattr(os, "register_at_fork"):
 
 
 def map_rows(
-    function: Callable[[Tensor], tuple[Tensor, ...]],
+    function: Callable[..., tuple[Tensor, ...]],
     rows: NDArray,
     device: torch.device,
     *,
     bytes_per_row: int,
+    seeds: Sequence[int] | None = None,
 ) -> tuple[NDArray[np.float64], ...]:
-    """Apply a torch function of float64 rows in chunks that fit the memory budget."""
+    """Apply a torch function of float64 rows, and of their seeds, in chunks that fit in memory."""
     size = max(1, CHUNK_BYTES // max(1, bytes_per_row))
-    chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
+    parts = []
     with isolated():
-        parts = [tuple(map(to_numpy, function(to_tensor(c, device)))) for c in chunks]
+        for i in range(0, len(rows), size):
+            chunk = to_tensor(rows[i : i + size], device)
+            own = () if seeds is None else (seeds[i : i + size],)
+            parts.append(tuple(map(to_numpy, function(chunk, *own))))
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,15 @@ def flag(name: str, value: object) -> None:
         raise refuse(name, value, "True or False")
 
 
+def verbosity(name: str, value: object) -> None:
+    """Check how much is printed: a bool is one or nothing."""
+    if not isinstance(value, bool | np.bool_):
+        try:
+            integer(0)(name, value)
+        except ValueError:
+            raise refuse(name, value, "a bool or an integer >= 0") from None
+
+
 def share(name, value):
     """Check a number from 0 to 1, both included."""
     number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
@@ -110,10 +120,17 @@ def auto_or(other: Check, word: str | None = "auto") -> Check:
     return check
 
 
+def is_sequence(value: object) -> TypeGuard[Sequence | NDArray]:
+    """Tell whether a value has items in an order; text has none."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
 def hidden_layer_sizes(name: str, value: object) -> None:
     """Check a sequence of positive integers."""
     form = "a sequence of positive integers, such as (128, 128)"
-    if isinstance(value, str) or not isinstance(value, Collection):
+    if not is_sequence(value):
         raise refuse(name, value, form)
     for size in value:
         try:
@@ -162,8 +179,9 @@ def describe(
         )
     if not (pixels or moments.varying.all()):
         warnings.warn(
-            f"Constant columns {_names(~moments.varying, names)} have no density: the field there "
-            f"is fixed to -(x - mean) and left out of the objective. Drop them to silence this.",
+            f"Constant columns {names_of(~moments.varying, names)} have no density: the field "
+            f"there is fixed to -(x - mean) and left out of the objective. Drop them to silence "
+            f"this.",
             DataWarning,
             stacklevel=4,
         )
@@ -182,14 +200,14 @@ def _warn_of_atoms(
     copies = len(looked) - len(rows)
     said = []
     if few.any():
-        said.append(f"Columns {_names(few, names)} hold few distinct values, {DISCRETE}")
+        said.append(f"Columns {names_of(few, names)} hold few distinct values, {DISCRETE}")
     elif copies > COPIES * len(looked):
         said.append(
             f"{copies} of the {len(looked)} rows are copies of others. Score matching is unbounded "
             f"below at repeated points. Remove the copies, or f{REMEDY}."
         )
     if tied.any():
-        said.append(f"Columns {_names(tied, names)} repeat some value, {DISCRETE}")
+        said.append(f"Columns {names_of(tied, names)} repeat some value, {DISCRETE}")
     for message in said:
         warnings.warn(message, DataWarning, stacklevel=5)
     return bool(said)
@@ -209,7 +227,8 @@ def _tied(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (ordered[often:] == ordered[:-often]).any(axis=0)
 
 
-def _names(which: NDArray[np.bool_], names: NDArray | None, limit: int = 10) -> str:
+def names_of(which: NDArray[np.bool_], names: NDArray | None, limit: int = 10) -> str:
+    """Return columns by their names, or by their numbers where they have none."""
     found = [int(j) if names is None else str(names[j]) for j in np.flatnonzero(which)]
     more = f" and {len(found) - limit} more" if len(found) > limit else ""
     return f"{found[:limit]}{more}"

@@ -122,7 +122,7 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
         "cpu", "cuda", "cuda:1" ...; "auto" is CUDA where there is a device, else the CPU.
     random_state : int, RandomState instance or None, default=None
         Seeds the held-out rows, the initial weights, the batches and whatever the objective draws.
-    verbose : int, default=0
+    verbose : int or bool, default=0
         Lines printed while it fits, in tens; one to an epoch at most.
 
     Attributes

@@ -25,6 +25,7 @@ from skscore._validation import (
     option,
     real,
     refuse,
+    verbosity,
 )
 from skscore._validation import random_state as random_state_of
 from skscore.exceptions import DivergenceError
@@ -75,7 +76,7 @@ class BaseVAE(
             "weight_decay": real(high=LARGEST_RATE, closed=True),
             "device": _torch.check_device,
             "random_state": random_state_of,
-            "verbose": integer(0),
+            "verbose": verbosity,
         }
 
     @property
@@ -134,6 +135,7 @@ class BaseVAE(
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         columns = Columns.of(X, self.likelihood, getattr(self, "feature_names_in_", None))
         design = Design(
+            seed=seed,
             encoder=self._encoder,
             n_components=d,
             hidden_layer_sizes=tuple(self.hidden_layer_sizes),
@@ -145,7 +147,7 @@ class BaseVAE(
         )
         with _torch.isolated(), _torch.one_thread:
             _torch.keep_freed_memory()
-            model = design.build(seed)
+            model = design.build()
             weights = {k: v.numpy().copy() for k, v in model.state_dict().items()}
             given = model.decoder if self.decoder is not None else None
             exact = copy.deepcopy(given)
@@ -157,7 +159,8 @@ class BaseVAE(
                     columns.refuse_offset(FARTHEST_MEAN)
             history, failure = self._train(model, design, X, device, seed)
             # The buffers of a given decoder stay as they were, not rounded to float32.
-            weights |= {k: v.detach().cpu().numpy().copy() for k, v in model.named_parameters()}
+            learnt = model.named_parameters(remove_duplicate=False)  # shared ones by each name
+            weights |= {k: v.detach().cpu().numpy().copy() for k, v in learnt}
         volume = design.log_volume
         state = {
             "_design": design,
@@ -215,7 +218,7 @@ class BaseVAE(
     def _ready(self, design: Design, weights: dict[str, NDArray]):
         """Build the networks for use, in float64."""
         with _torch.isolated():
-            model = design.build(0, weights)
+            model = design.build(weights)
         device = _torch.resolve_device_or_cpu(self.device)
         return model.requires_grad_(False).to(device, torch.float64)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from skscore import _torch
-from skscore._validation import describe, refuse
+from skscore._affine import standardised
+from skscore._validation import names_of, refuse
+from skscore.exceptions import DataWarning, DegenerateDataError
 from skscore.latent._encoders import ConditionalScore, Encoder, ImplicitEncoder
 from skscore.latent._likelihood import BernoulliDecoder, Decoder, GaussianDecoder
 from skscore.latent._training import VAE
@@ -21,6 +25,7 @@ from skscore.networks import MLP
 
 Array = NDArray[np.float64]
 Factory = Callable[..., nn.Module]
+ROUNDING = 1e-8  # what greys may leave [0, 1] by: a scaler rounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +39,24 @@ class Columns:
     @classmethod
     def of(cls, X: Array, likelihood: str, names: NDArray | None) -> Columns:
         """Measure training rows: each column has its own scale, and pixels have one."""
-        if likelihood == "gaussian":
-            moments = describe(X, names, density=False)
-            scale = np.where(moments.varying, moments.scale, 1.0)
-            return cls(moments.mean, scale, moments.varying)
-        deviation = float(np.sqrt(X.var(axis=0).mean())) or 1.0
-        return cls(X.mean(axis=0), np.full(X.shape[1], deviation), np.ones(X.shape[1], bool))
+        mean, scale, _ = standardised(X)
+        varying = scale > 0
+        if likelihood == "bernoulli":
+            deviation = float(np.sqrt(np.mean(scale**2))) or 1.0
+            return cls(mean, np.full_like(mean, deviation), np.ones_like(varying))
+        if not varying.any():
+            raise DegenerateDataError(
+                f"X has zero variance: all {len(X)} rows are equal, and their density is infinite. "
+                f"Pass rows that differ."
+            )
+        if not varying.all():
+            warnings.warn(
+                f"Constant columns {names_of(~varying, names)} have no density: they are left out "
+                f"of the likelihood. Drop them to silence this.",
+                DataWarning,
+                stacklevel=4,
+            )
+        return cls(mean, np.where(varying, scale, 1.0), varying)
 
     def refuse_offset(self, most: float) -> None:
         """Raise ValueError for a column whose mean is more than that many deviations from zero."""
@@ -70,6 +87,7 @@ class Columns:
 class Design:
     """The networks' sizes and fixed parts."""
 
+    seed: int  # of the first weights, and of whatever else a decoder's factory draws
     encoder: type[Encoder]
     n_components: int
     hidden_layer_sizes: Sequence[int]
@@ -84,14 +102,14 @@ class Design:
         """What a loss in standardised columns lacks, in nats a row; greys are not standardised."""
         return self.columns.log_volume if self.likelihood == "gaussian" else 0.0
 
-    def build(self, seed: int, weights: dict[str, NDArray] | None = None) -> VAE:
-        """Build the model, with given weights or those that a seed draws."""
+    def build(self, weights: dict[str, NDArray] | None = None) -> VAE:
+        """Build the model, with given weights or those that its seed draws."""
         cpu = torch.device("cpu")
-        stream = _torch.generator(seed, cpu)
+        stream = _torch.generator(self.seed, cpu)
         options: dict[str, Any] = {"generator": stream, "activation": self.activation}
         sizes = tuple(int(size) for size in self.hidden_layer_sizes)
         d, n_features = self.n_components, len(self.columns.location)
-        decoder = self._decoder(sizes, seed, options)  # first: both encoders get the same
+        decoder = self._decoder(sizes, options)  # first: both encoders get the same
         implicit = self.encoder is ImplicitEncoder
         # A decoder that is learnt shapes its posteriors; those of a known one are as they are.
         law = {"in_parts": decoder.is_known} if implicit else {}
@@ -103,7 +121,7 @@ class Design:
             model.load_state_dict({k: torch.tensor(w, device=cpu) for k, w in weights.items()})
         return model
 
-    def _decoder(self, sizes: tuple[int, ...], seed: int, options: dict[str, Any]) -> Decoder:
+    def _decoder(self, sizes: tuple[int, ...], options: dict[str, Any]) -> Decoder:
         columns, n_features = self.columns, len(self.columns.location)
         m, c = (_torch.to_tensor(a, torch.device("cpu")) for a in (columns.location, columns.scale))
         if self.decoder is None:
@@ -111,7 +129,7 @@ class Design:
                 self.n_components, n_features, hidden_layer_sizes=sizes[::-1], **options
             )
         else:
-            network = self._given(self.decoder, seed, options["generator"])
+            network = self._given(self.decoder, options["generator"])
         if self.likelihood == "bernoulli":
             own = self.decoder is None
             p = m.clamp(0.005, 0.995)
@@ -122,24 +140,43 @@ class Design:
         varying = _torch.to_tensor(columns.varying, torch.device("cpu"))
         return GaussianDecoder(network, m, c, varying, noise)
 
-    def _given(self, factory: Factory, seed: int, stream: torch.Generator) -> nn.Module:
+    def _given(self, factory: Factory, stream: torch.Generator) -> nn.Module:
         """Return a network of the caller's factory: a copy, since training changes it."""
-        wanted = (2, len(self.columns.location))
-        try:
-            with _torch.for_factories(seed):
-                network = factory(self.n_components, wanted[1], generator=stream)
-                if not isinstance(network, nn.Module):
-                    raise self._refused(f"it gave no nn.Module but a {type(network).__name__}")
-                network = copy.deepcopy(network).eval()
-                z = torch.zeros(2, self.n_components, dtype=torch.float32)
-                with torch.no_grad():
-                    shape = tuple(copy.deepcopy(network).to(torch.float32)(z).shape)
-        except (TypeError, RuntimeError, AttributeError) as error:
-            raise self._refused(f"it gave {type(error).__name__}: {error}") from error
-        if shape != wanted:
-            taken = (2, self.n_components)
-            raise self._refused(f"it gave rows {taken} to shape {shape}, not {wanted}")
+        with _torch.for_factories(self.seed):
+            try:
+                network = factory(self.n_components, len(self.columns.location), generator=stream)
+            except Exception as error:
+                raise self._refused(f"calling it gave {told(error)}") from error
+            if not isinstance(network, nn.Module):
+                raise self._refused(f"it gave no nn.Module but a {type(network).__name__}")
+            if any(is_lazy(p) for p in network.parameters()):
+                raise self._refused("it gave a lazy module, whose weights are not there yet")
+            network = copy.deepcopy(network).eval()
+            for dtype in (torch.float32, torch.float64):  # of training, and of use
+                self._try(copy.deepcopy(network).to(dtype), dtype)
         return network
+
+    def _try(self, network: nn.Module, dtype: torch.dtype) -> None:
+        """Raise ValueError when a network cannot be evaluated, or returns no rows."""
+        wanted, taken = (2, len(self.columns.location)), (2, self.n_components)
+        kind = str(dtype).removeprefix("torch.")
+        z = torch.tensor([[-1.0], [1.0]], dtype=dtype).expand(taken).clone().requires_grad_()
+        try:
+            with torch.enable_grad():
+                out = network(z)
+            found = tuple(out.shape), out.dtype, bool(out.isfinite().all())
+        except Exception as error:
+            raise self._refused(
+                f"its network gave {told(error)}. It is trained in float32 and used in float64, "
+                f"with gradients; this was {kind}. Tensors that it holds must be registered "
+                f"(register_buffer), so that they change with it"
+            ) from error
+        if found[0] != wanted:
+            raise self._refused(f"it gave rows {taken} to shape {found[0]}, not {wanted}")
+        if not found[1].is_floating_point:
+            raise self._refused(f"its network gave {found[1]} and no floating-point numbers")
+        if not found[2]:
+            raise self._refused("its network gave numbers that are not finite at codes -1 and 1")
 
     def _refused(self, found: str) -> ValueError:
         form = (
@@ -149,13 +186,19 @@ class Design:
         return refuse("decoder", self.decoder, f"{form}; {found}")
 
 
+def told(error: Exception) -> str:
+    """Return what an error says, with its type."""
+    return f"{type(error).__name__}: {error}"
+
+
 def refuse_grey(X: Array, likelihood: str) -> None:
     """Raise ValueError for values that a likelihood cannot have."""
-    if likelihood != "bernoulli" or (X.min() >= 0 and X.max() <= 1):
+    if likelihood != "bernoulli" or (X.min() >= -ROUNDING and X.max() <= 1 + ROUNDING):
         return
-    j = int(np.argmax((X < 0).any(axis=0) | (X > 1).any(axis=0)))
+    j = int(np.argmax(((X < -ROUNDING) | (X > 1 + ROUNDING)).any(axis=0)))
     raise ValueError(
         f"likelihood='bernoulli' needs X in [0, 1], but column {j} goes from "
-        f"{X[:, j].min():g} to {X[:, j].max():g}. Scale X (MinMaxScaler, or X / X.max()), or "
-        f"use likelihood='gaussian'."
+        f"{X[:, j].min():.9g} to {X[:, j].max():.9g}. Scale X (X / X.max(), or "
+        f"MinMaxScaler(clip=True), which holds new rows in its range, too), or use "
+        f"likelihood='gaussian'."
     )

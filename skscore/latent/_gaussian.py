@@ -27,7 +27,8 @@ class GaussianVAE(BaseVAE):
         trainable parameters is a known decoder: the encoder alone is learnt, and the likelihood
         comes in slowly from a thousandth, so that no mode of the posterior is missed. What the
         factory returns is copied and used in evaluation mode: no dropout, and batch normalisation
-        by the statistics that it has.
+        by the statistics that it has. It is trained in float32 and used in float64: tensors that it
+        holds must be buffers.
     noise_scale : float or "auto", default="auto"
         Deviation of the columns about the decoder's mean, in the units of X; "auto" learns one for
         each column, at least a hundredth of the column's deviation. Not for "bernoulli".
@@ -48,7 +49,7 @@ class GaussianVAE(BaseVAE):
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the batches and the noise of a fit. With an int two fits are equal, and
         no global stream is touched.
-    verbose : int, default=0
+    verbose : int or bool, default=0
         Lines printed while it fits, in tens; one to an epoch at most.
 
     Attributes

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NOISE_RATE = 5.0  # log s over its parameter: it has further to go than a weight
-LOG_NOISE = (math.log(0.01), math.log(2.0))  # range of a learnt log s
+LOG_NOISE = (math.log(0.01), math.log(1e6))  # range of a learnt log s
 
 
 class Decoder(nn.Module):

@@ -90,7 +90,7 @@ NET = {
     "keep_rows": NOT_A_FLAG,
     "device": ["cuda:99", "tpu9", "", None, 0, torch.device("cpu"), "meta", np.array(["cpu"] * 2)],
     "random_state": ["a", -1, 2**32, 1.5, NAN, [1], torch.Generator()],
-    "verbose": without(NOT_A_COUNT, 0),
+    "verbose": without(NOT_A_COUNT, 0, True),
 }
 if not torch.cuda.is_available():
     NET["device"] += ["cuda", "cuda:0"]

@@ -6,13 +6,72 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.base import clone
 from torch import nn
 from vaes import BOTH, SMALL, KnownDecoder, rows
+
+
+class Function(nn.Module):
+    """A decoder that is one function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, z):
+        return self.function(z)
+
+    @classmethod
+    def of(cls, function):
+        return lambda a, b, *, generator: cls(function)
 
 
 def plain(n_components, n_features, *, generator):
     """Torch's own layers, which draw from the global stream."""
     return nn.Sequential(nn.Linear(n_components, 8), nn.SiLU(), nn.Linear(8, n_features))
+
+
+class Tied(nn.Module):
+    """One layer under two names."""
+
+    def __init__(self, n_components, n_features):
+        super().__init__()
+        self.first = nn.Linear(n_components, n_features)
+        self.also = self.first
+
+    def forward(self, z):
+        return self.first(z)
+
+
+class RandomFeatures(nn.Module):
+    """Features that are drawn once, in something that is no part of the state."""
+
+    def __init__(self, n_components, n_features, generator):
+        super().__init__()
+        drawn = torch.randn(n_components, 16, generator=generator)
+        self.register_buffer("drawn", drawn, persistent=False)
+        self.read = nn.Linear(16, n_features)
+
+    def forward(self, z):
+        return self.read(torch.tanh(z @ self.drawn))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        lambda a, b, *, generator: Tied(a, b),
+        lambda a, b, *, generator: RandomFeatures(a, b, generator),
+    ],
+    ids=["tied", "random features"],
+)
+def test_what_was_learnt_is_what_is_used(cls, decoder):
+    """And not what the factory draws the next time: rows are as likely as the last loss says."""
+    X = 5 + rows(200)
+    vae = cls(1, decoder=decoder, hidden_layer_sizes=(8,), batch_size=20, max_iter=50)
+    vae.set_params(learning_rate_init=0.05, random_state=0).fit(X)
+    assert abs(vae.score(X) + vae.loss_curve_[-1]) < 0.5
+    assert vae.loss_curve_[0] > vae.loss_curve_[-1] + 5
 
 
 def dropping(n_components, n_features, *, generator):
@@ -50,6 +109,10 @@ def test_a_factory_need_not_say_from_which_stream(cls):
         found.append(vae.inverse_transform(X[:, :2]))
         np.testing.assert_array_equal(loaded.inverse_transform(X[:, :2]), found[-1])
     np.testing.assert_array_equal(*found)
+    still = cls(decoder=plain, **SMALL | {"learning_rate_init": 1e-12}).fit(X)
+    other = clone(still).set_params(random_state=1).fit(X)
+    first, second = (each.inverse_transform(X[:, :2]) for each in (still, other))
+    assert np.abs(first - second).max() > 1e-2
 
 
 @BOTH
@@ -94,6 +157,15 @@ def test_a_decoder_that_learns_far_from_zero_is_refused(cls):
         (lambda a, b, *, generator: nn.Linear(b, a), "RuntimeError: mat1 and mat2 shapes"),
         (lambda a, b, *, generator: nn.Module(), 'missing the required "forward"|forward'),
         (lambda a, b, *, generator: nn.Linear(a, b + 1), r"shape \(2, 5\), not \(2, 4\)"),
+        (lambda a, b, *, generator: {}[0], "calling it gave KeyError: 0"),
+        (lambda a, b, *, generator: nn.LazyLinear(b), "a lazy module"),
+        (Function.of(lambda z: z[:, [0, 1, 2, 0]]), "IndexError: index 2 is out of bounds"),
+        (Function.of(lambda z: z @ torch.eye(2, 4)), "float64, with gradients; this was float64"),
+        (Function.of(lambda z: z @ torch.eye(2, 4).double()), "this was float32.*register_buffer"),
+        (Function.of(lambda z: torch.tensor(z.numpy()) @ torch.eye(2, 4)), "requires grad"),
+        (Function.of(lambda z: z.mul_(2).repeat(1, 2)), "in-place"),
+        (Function.of(lambda z: z.repeat(1, 2) > 0), r"gave torch\.bool"),
+        (Function.of(lambda z: z.repeat(1, 2).log()), "not finite at codes -1 and 1"),
     ],
 )
 def test_what_is_wrong_with_a_decoder_is_told(cls, decoder, message):

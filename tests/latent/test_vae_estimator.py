@@ -240,6 +240,9 @@ def test_bad_rows_are_named(cls):
         vae.fit(broken)
     with pytest.raises(DegenerateDataError, match="zero variance"):
         vae.fit(np.ones((20, 3)))
+    grey = cls(**SMALL | {"likelihood": "bernoulli"})
+    with pytest.raises(ValueError, match=r"column 1 goes from 0.5 to 1.0000001\. .*clip=True"):
+        grey.fit(np.stack([np.full(20, 0.5), np.linspace(0.5, 1.0000001, 20)], axis=1))
     vae.fit(X)
     with pytest.raises(ValueError, match="NaN"):
         vae.transform(broken)

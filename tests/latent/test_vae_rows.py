@@ -1,11 +1,24 @@
 """A row's likelihood and codes are its own: whatever the other rows are, and however many draws."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import torch
 from vaes import BOTH, SMALL, rows
 
 from skscore import ImplicitVAE
 from skscore.latent._encoders import ImplicitEncoder
+
+
+class Far(torch.nn.Module):
+    """Nearly 50, whatever the code is."""
+
+    def __init__(self, n_components, n_features, *, generator):
+        super().__init__()
+
+    def forward(self, z):
+        return 50 + 0.01 * z.repeat(1, 2)
 
 
 @BOTH
@@ -74,3 +87,45 @@ def test_one_row_has_no_standard_error(cls):
     details = cls(**SMALL).fit(X).score_details(X[:1])
     assert np.isfinite(details.value)
     assert np.isnan(details.standard_error)
+
+
+@BOTH
+def test_what_a_scaler_rounds_is_no_fault(cls):
+    X = np.random.default_rng(0).uniform(size=(50, 3))
+    X[0], X[1] = 0, 1
+    vae = cls(likelihood="bernoulli", **SMALL)
+    plain = vae.fit(X).score(X)
+    rounded = X * (1 + 1e-15) - 1e-17
+    assert rounded.max() > 1
+    assert rounded.min() < 0
+    assert vae.fit(rounded).score(rounded) == pytest.approx(plain, abs=0.05)
+    with pytest.raises(ValueError, match=r"column 0 goes from 0 to 1\.0001"):
+        vae.score(1.0001 * X)
+
+
+@BOTH
+@pytest.mark.parametrize("grey", [0.0, 0.1, 1.0])
+def test_equal_pixels_have_one_scale(cls, grey):
+    """The deviation of 50 times 0.1 is no number but what was rounded."""
+    vae = cls(likelihood="bernoulli", **SMALL).fit(np.full((50, 3), grey))
+    assert np.isfinite(vae.score(np.full((5, 3), 0.5)))
+
+
+@BOTH
+def test_wide_rows_take_no_matrix(cls):
+    X = np.random.default_rng(0).normal(size=(4, 20_000))
+    vae = cls(1, **SMALL | {"hidden_layer_sizes": (2,), "max_iter": 1})
+    tracemalloc.start()
+    vae.fit(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * X.nbytes  # a covariance is 5,000 times as large
+
+
+@BOTH
+def test_noise_may_be_larger_than_the_columns(cls):
+    """Where a given decoder cannot reach the rows: here they are 50 deviations away."""
+    X = rows(200)
+    vae = cls(decoder=Far, **SMALL | {"max_iter": 600, "learning_rate_init": 0.02}).fit(X)
+    noise = vae._model.decoder.log_s.exp().numpy() * vae._design.columns.scale
+    np.testing.assert_allclose(noise, np.sqrt(np.mean((X - 50) ** 2, axis=0)), rtol=0.05)
