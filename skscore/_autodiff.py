@@ -148,28 +148,21 @@ def divergence_by_tangents(
 ) -> tuple[Tensor, Tensor]:
     """Return ``s(x)`` and ``tr(A J) = sum_k (A e_k)' J e_k``."""
     eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    s, curvature = _curvature_along(score, x, eye, metric)
+    weights = eye if metric is None else metric
+    s, curvature = value_and_curvature(score, x, _everywhere(eye, x), _everywhere(weights, x))
     return s, curvature.sum(dim=0)
 
 
 def divergence_by_probes(
     score: ScoreFn, x: Tensor, directions: Tensor, metric: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return ``s(x)`` and the mean of ``(A v)' J v`` over directions (m, d) with ``E[vv'] = I``.
+    """Return ``s(x)`` and the mean of ``(A v)' J v``, for directions (m, n, d) of each row.
 
-    An unbiased estimate of the trace (Hutchinson 1989); all rows have the same directions, so that
-    a row's value does not depend on the others.
+    An unbiased estimate of the trace where ``E[vv'] = I`` (Hutchinson 1989).
     """
-    s, curvature = _curvature_along(score, x, directions, metric)
-    return s, curvature.mean(dim=0)
-
-
-def _curvature_along(
-    score: ScoreFn, x: Tensor, directions: Tensor, metric: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Return ``s(x)`` and ``(A v)' J v`` (m, n) for directions v (m, d) that all rows share."""
     weights = directions if metric is None else directions @ metric
-    return value_and_curvature(score, x, _everywhere(directions, x), _everywhere(weights, x))
+    s, curvature = value_and_curvature(score, x, directions, weights)
+    return s, curvature.mean(dim=0)
 
 
 def _tangents_at_once(score: ScoreFn, x: Tensor) -> int:

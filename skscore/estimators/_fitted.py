@@ -6,7 +6,7 @@ Everything a user sees is in the units of X; the model lives in standardised coo
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -49,14 +49,15 @@ class FittedNetwork(BaseScoreEstimator):
         """Return the field at a noise level, by default the lowest."""
         return at_level(self._model, self._design.levels.sigmas[-1] if sigma is None else sigma)
 
-    def _map(self, function: Callable[[Tensor], tuple[Tensor, ...]], field, X: Array):
+    def _map(self, function: Callable[..., tuple[Tensor, ...]], field, X: Array, seeds=None):
         floats, dtype = floats_per_row(field, self._affine.rank), self._design.dtype
         device = self._model.precision.device
         return _torch.map_rows(
-            lambda u: function(u.to(dtype)),
+            lambda u, *own: function(u.to(dtype), *own),
             self._affine.transform(X),
             device,
             bytes_per_row=dtype.itemsize * floats,
+            seeds=seeds,
         )
 
     def _score_samples(self, X: Array, sigma: float | None = None) -> Array:
@@ -68,12 +69,15 @@ class FittedNetwork(BaseScoreEstimator):
         device, field = self._model.precision.device, self._level()
         A = _torch.to_tensor(self._affine.metric(covariance), device, self._design.dtype)
         if self._design.images and self._affine.rank > SCORE_PROBES:
-            stream = _torch.generator(0, device)
-            v = PROJECTIONS["rademacher"]((SCORE_PROBES, self._affine.rank), stream, A)
-            estimate = partial(divergence_by_probes, field, directions=v, metric=A)
+
+            def estimate(u: Tensor, own: Sequence[int]) -> tuple[Tensor, Tensor]:
+                return divergence_by_probes(field, u, _probes(u, own), A)
+
+            # By the row in the units of X: all estimators see the same directions at it.
+            score_u, divergence = self._map(estimate, field, X, _torch.seeds_of(X))
         else:
-            estimate = partial(value_and_divergence, field, metric=A)
-        score_u, divergence = self._map(estimate, field, X)
+            closed_form = partial(value_and_divergence, field, metric=A)
+            score_u, divergence = self._map(closed_form, field, X)
         null = self._affine.null_divergence(covariance)
         return self._affine.pull_score(X, score_u), divergence + null
 
@@ -147,12 +151,19 @@ class FittedNetwork(BaseScoreEstimator):
             weights = vars(self).get(name)
             if weights is not None:
                 with _torch.isolated():
-                    model = self._design.build(0, weights)
+                    model = self._design.build(weights)
                     if name == "_model":
                         self._design.remember(model)
                 device = _torch.resolve_device_or_cpu(self.device)
                 model = model.requires_grad_(False).to(device, self._design.dtype)
                 setattr(self, name, self._design.mixed(model))
+
+
+def _probes(u: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Return directions of each row's own, (SCORE_PROBES, n, d): their errors average over rows."""
+    shape = (SCORE_PROBES, u.shape[1])
+    streams = (_torch.generator(seed, u.device) for seed in seeds)
+    return torch.stack([PROJECTIONS["rademacher"](shape, stream, u) for stream in streams], dim=1)
 
 
 def weights_of(model: ScoreModel | Denoiser) -> dict[str, NDArray]:

@@ -136,7 +136,8 @@ def test_all_signs_as_probes_give_the_trace():
     d = x.shape[1]
     A = draw(d, d, seed=5)
     A = A @ A.mT
-    v = torch.linalg.qr(draw(d, d, seed=6))[0] * math.sqrt(d)
+    bases = [torch.linalg.qr(draw(d, d, seed=6 + i))[0] for i in range(len(x))]
+    v = math.sqrt(d) * torch.stack(bases, dim=1)  # each row has its own
     s, exact = value_and_divergence(field, x, A)
     value, estimate = divergence_by_probes(field, x, v, A)
     torch.testing.assert_close(value, s, **TIGHT)
