@@ -251,11 +251,18 @@ class _Run:
         lost = ~torch.isfinite(values)
         lost[-1] |= ~(self.optimiser.weights.abs().max() < LARGEST_WEIGHT)  # also true for NaN
         if lost.any():
-            bad = int(lost.to(torch.int8).argmax())
+            bad = epoch * self.n_batches + int(lost.to(torch.int8).argmax()) + 1
+            if bad == 1 and not torch.isfinite(values[0]):  # nothing was learnt yet
+                remedy = (
+                    "It was so before the first step: X or the noise level has a scale that "
+                    "float32 cannot hold, or the network gives such numbers. Use "
+                    "standardize='diag', or rescale X."
+                )
+            else:
+                remedy = f"Use a learning_rate_init below {self.plan.learning_rate:g}."
             raise DivergenceError(
-                f"training diverged at step {epoch * self.n_batches + bad + 1}: the loss or the "
-                f"weights left the finite numbers. Use a learning_rate_init below "
-                f"{self.plan.learning_rate:g}."
+                f"training diverged at step {bad}: the loss or the weights left the finite "
+                f"numbers. {remedy}"
             )
         self.history.loss.append(float(values.mean()))
         self.history.n_epochs += 1

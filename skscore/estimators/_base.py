@@ -38,6 +38,7 @@ from skscore._validation import (
     real,
     refuse,
     share,
+    verbosity,
 )
 from skscore.estimators._design import Design
 from skscore.estimators._exact_step import exact_step
@@ -109,7 +110,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             "keep_rows": flag,
             "device": _torch.check_device,
             "random_state": random_state,
-            "verbose": integer(0),
+            "verbose": verbosity,
         }
 
     @abstractmethod
@@ -211,6 +212,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             self.parametrization == "energy",
             precision,
             affine.rank,
+            seed if anew else self._design.seed,
             self._n_networks(),
             levels,
             self._images,
@@ -220,7 +222,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
             _torch.keep_freed_memory()
             if not anew:
                 design.refuse_another(self._design)
-            model = design.build(seed, None if anew else weights_of(self._model))
+            model = design.build(None if anew else weights_of(self._model))
             model = model.to(device, torch.float32)
             guide: Any = None if anew else self._guide
             if guide is not None:
@@ -238,7 +240,7 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                     failure = interrupt
             if guide is None and self._guided and history.early is not None:
                 # Anew: one that remembers nothing, as when it learnt these weights.
-                guide = with_weights(design.build(seed, None).to(device), history.early)
+                guide = with_weights(design.build().to(device), history.early)
             for each in filter(None, (model, guide)):
                 each.requires_grad_(False).to(design.dtype)
                 # The skip was rounded to float32 for training; fields are in the design's dtype.

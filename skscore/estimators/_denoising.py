@@ -47,19 +47,20 @@ class DenoisingScoreEstimator(ImageEstimator):
         many levels its rows come scaled to deviations of about one at every level, and its values
         are scaled in turn and added to the Gaussian's score (as in Karras et al. 2022). Its
         `forward` may take a second argument, (n, 1), the log of the noise level over the root mean
-        variance of the data; without one the level enters by these scales alone. It replaces
-        `hidden_layer_sizes`, `activation` and `frequency_spread`. One of images at many
-        levels that has a method ``remember(rows)`` is given the rows that are kept, in deviations,
-        after a sixteenth of its training; what it holds in a :class:`skscore.networks.Memory` is
-        hidden from these rows while they are trained on.
+        variance of the data (one that has a default other than None is an option, and is not
+        given it); without one the level enters by these scales alone. It replaces
+        `hidden_layer_sizes`, `activation` and `frequency_spread`, of which "unet" has no use for
+        the last. One of images at many levels that has a method ``remember(rows)`` is given the
+        rows that are kept, in deviations, after a sixteenth of its training; what it holds in a
+        :class:`skscore.networks.Memory` is hidden from these rows while they are trained on.
     image_shape : (int, int, int), default=None
         Channels, height and width, where each row of X is an image, flattened in this order. All
         pixels have then one centre and one scale, the Gaussian below the network is isotropic
         without shrinkage, no mixture is fitted, noise levels are drawn log-normally (Karras et al.
         2022), the field is evaluated in float32, and from 17 pixels on `score` estimates the
-        divergence along 16 directions. A "unet" at many levels that is no energy, and a
-        ``functools.partial`` of `UNet`, trains with products in bfloat16 where these are known to
-        be faster. Needs a `network`.
+        divergence along 16 directions of each row's own. A "unet" at many levels that is no
+        energy, and a ``functools.partial`` of `UNet`, trains with products in bfloat16 where these
+        are known to be faster. Needs a `network`.
     n_members : int or "auto", default="auto"
         Networks whose mean the field is; "auto" is 2, and 1 for images. Each holds out other
         rows, and one loop trains all.
@@ -135,7 +136,7 @@ class DenoisingScoreEstimator(ImageEstimator):
         "cpu", "cuda", "cuda:1" ...; "auto" is CUDA where there is a device, else the CPU.
     random_state : int, RandomState instance or None, default=None
         Seeds the held-out rows, the initial weights, the batches and whatever the objective draws.
-    verbose : int, default=0
+    verbose : int or bool, default=0
         Lines printed while it fits, in tens; one to an epoch at most.
 
     Attributes

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
 from skscore._validation import refuse
 from skscore.estimators._share import Weighed
-from skscore.networks import Ensemble, Gated
+from skscore.networks import Bound, Ensemble, Gated
 from skscore.noise import Levels, OneLevel
 
 IMAGE_BLOCK_ROWS = 32
@@ -42,6 +43,23 @@ def _plain(factory: Callable[..., nn.Module]) -> tuple[list[object], dict[str, o
         return [factory], {}
     inner, keywords = _plain(factory.func)
     return [*inner, *factory.args], keywords | factory.keywords
+
+
+def _equal(a: object, b: object) -> bool:
+    """Tell whether two values of a parameter are the same, arrays and sequences by their items."""
+    return a is b or bool(np.array_equal(a, b))  # type: ignore[arg-type]
+
+
+def _takes_level(network: nn.Module) -> bool:
+    """Tell whether a network takes the log of the noise level beside the rows.
+
+    Its second argument is that, unless it is an option with a default other than None.
+    """
+    parameters = inspect.signature(network.forward).parameters.values()  # type: ignore[arg-type]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return True
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(places) > 1 and (places[1].default is None or places[1].default is places[1].empty)
 
 
 def _that_remember(module: nn.Module) -> list[nn.Module]:
@@ -65,6 +83,8 @@ class Design:
         P, of the Gaussian that the network stands over; a number is a multiple of the identity.
     rank : int
         Columns of the network.
+    seed : int
+        Of the first weights, and of whatever else the factory draws.
     n_members : int
         Networks whose mean the field is.
     levels : OneLevel, Ladder, LogUniform or LogNormal
@@ -82,6 +102,7 @@ class Design:
     energy: bool
     precision: Array
     rank: int
+    seed: int
     n_members: int = 1
     levels: Levels = field(default_factory=lambda: OneLevel(0.0))
     images: bool = False
@@ -106,13 +127,14 @@ class Design:
     def refuse_another(self, earlier: Design) -> None:
         """Raise ValueError when a warm start would read the earlier weights as another network."""
         own, other = (_plain(design.factory) for design in (self, earlier))
+        keywords = {
+            PARAMETERS.get(k, k): not _equal(own[1].get(k), other[1].get(k))
+            for k in own[1] | other[1]
+        }
         changed = {
             "network": own[0] != other[0],
-            # As items of lists, which are equal where they are the same object: an array, maybe.
-            **{
-                PARAMETERS.get(k, k): [own[1].get(k)] != [other[1].get(k)]
-                for k in own[1] | other[1]
-            },
+            **keywords,
+            "image_shape": keywords.get("image_shape", False) or self.images != earlier.images,
             "parametrization": self.energy != earlier.energy,
             "n_members": self.n_members != earlier.n_members,
             "the noise levels (sigma, sigma_min, sigma_max, n_noise_levels)": self.levels
@@ -125,7 +147,7 @@ class Design:
                 f"this as it was, or warm_start=False."
             )
 
-    def build(self, seed: int, weights: dict[str, NDArray] | None) -> ScoreModel | Denoiser:
+    def build(self, weights: dict[str, NDArray] | None = None) -> ScoreModel | Denoiser:
         """Return the model on the CPU, with new weights or given ones.
 
         Raises
@@ -133,8 +155,8 @@ class Design:
         ValueError
             When the factory returns no module, or one of the wrong shape.
         """
-        stream = _torch.generator(seed, torch.device("cpu"))
-        with _torch.for_factories(seed):
+        stream = _torch.generator(self.seed, torch.device("cpu"))
+        with _torch.for_factories(self.seed):
             made = [self._made(stream) for _ in range(self.n_members)]
             if len({id(network) for network in made}) < len(made):
                 raise refuse("network", self.factory, "a factory of a new module at each call")
@@ -171,9 +193,7 @@ class Design:
         """Tell whether the network takes the log of the noise level beside the rows."""
         if not self.levels.many:
             return False
-        own = network.network if isinstance(network, Gated) else network
-        parameters = inspect.signature(own.forward).parameters.values()  # type: ignore[arg-type]
-        return sum(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters) > 1
+        return _takes_level(network.network if isinstance(network, Gated) else network)
 
     @property
     def _n_outputs(self) -> int:
@@ -183,7 +203,7 @@ class Design:
         """Return what the factory makes."""
         try:
             network = self.factory(self.rank, self._n_outputs, generator=stream)
-        except TypeError as error:
+        except (TypeError, RuntimeError, MemoryError) as error:
             raise ValueError(
                 f"{refuse('network', self.factory, FACTORY)} Calling it so gave "
                 f"{type(error).__name__}: {error}"
@@ -205,16 +225,24 @@ class Design:
         """Return one network, ready, of the right shape."""
         rank, n_outputs = self.rank, self._n_outputs
         network = network.eval().to(torch.float32)
-        rows = torch.zeros(2, rank, dtype=torch.float32, device="cpu")
-        try:
-            levels = [rows[:, :1]] if self._conditional(network) else []
-            shape = tuple(network(rows, *levels).shape)
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"network={self.factory!r} cannot be evaluated at 2 rows of {rank} columns: it "
-                f"must map a tensor of rows (and, for many noise levels, a column of the logs of "
-                f"their levels) to one tensor."
-            ) from error
+        if not self.levels.many and self.levels.sigmas[0] > 0 and _takes_level(network):
+            level = torch.tensor([math.log(self.levels.sigmas[0])], dtype=torch.float32)
+            network = Bound(network, level)
+        # On itself in what it is trained in, for lazy layers; on a copy in what it is used in.
+        kinds = {torch.float32: network, self.dtype: copy.deepcopy(network).to(self.dtype)}
+        for dtype, one in kinds.items():
+            rows = torch.zeros(2, rank, dtype=dtype)
+            try:
+                levels = [rows[:, :1]] if self._conditional(one) else []
+                shape = tuple(one(rows, *levels).shape)
+            except Exception as error:
+                raise ValueError(
+                    f"network={self.factory!r} cannot be evaluated at 2 rows of {rank} columns in "
+                    f"{str(dtype).removeprefix('torch.')}: it gave {type(error).__name__}: "
+                    f"{error}. It must map a tensor of rows (and, for many noise levels, a column "
+                    f"of the logs of their levels) to one tensor, and register what tensors it "
+                    f"holds (register_buffer), so that their type changes with it."
+                ) from error
         if shape != (2, n_outputs):
             raise ValueError(
                 f"network={self.factory!r} maps 2 rows to shape {shape}, not to {(2, n_outputs)}: "

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from skscore._affine import AffineMap, Array, Moments
-from skscore._validation import Check, integer, optional_callable, refuse
-from skscore.estimators._many_levels import ManyLevelEstimator, range_of
-from skscore.networks import Bound, UNet
+from skscore._validation import Check, integer, is_sequence, optional_callable, refuse
+from skscore.estimators._many_levels import ManyLevelEstimator
+from skscore.estimators._noise_range import range_of
+from skscore.networks import UNet
 from skscore.noise import Levels, LogNormal, OneLevel
 from skscore.objectives import denoising
 
@@ -36,7 +36,7 @@ def _network(name: str, value: object) -> None:
 def _image_shape(name: str, value: object) -> None:
     if value is None:
         return
-    sides = list(value) if isinstance(value, list | tuple | np.ndarray) else []
+    sides = list(value) if is_sequence(value) else []
     try:
         for side in sides:
             integer(1, LONGEST)(name, side)
@@ -49,13 +49,6 @@ def _image_shape(name: str, value: object) -> None:
             f"None, or a tuple of three integers from 1 to {LONGEST - 1}: (channels, height, "
             f"width)",
         )
-
-
-def _one_level_unet(
-    n_features: int, n_outputs: int, *, generator, sigma: float, **hyper
-) -> nn.Module:
-    network = UNet(n_features, n_outputs, generator=generator, **hyper)
-    return Bound(network, torch.tensor([math.log(sigma)], dtype=torch.float32, device="cpu"))
 
 
 class _ForImages:
@@ -123,8 +116,8 @@ class ImageEstimator(ManyLevelEstimator):
 
     def _refuse_mismatch(self, n_features: int) -> None:
         """Raise ValueError when network, image_shape and the columns do not belong together."""
-        shape, side = self.image_shape, math.isqrt(n_features)
-        if shape is None:
+        side = math.isqrt(n_features)
+        if self.image_shape is None:
             if self.network == "unet":
                 such = f", such as (1, {side}, {side})" if side**2 == n_features else ""
                 raise ValueError(
@@ -132,11 +125,20 @@ class ImageEstimator(ManyLevelEstimator):
                     f"a row is."
                 )
             return
-        if self.network == "unet" and len(self.hidden_layer_sizes) == 0:
+        shape = tuple(map(int, self.image_shape))
+        most = 1 + math.ceil(math.log2(max(shape[1:])))  # until a side has one pixel
+        if self.network == "unet" and not 0 < len(self._sizes(n_features)) <= most:
             raise refuse(
                 "hidden_layer_sizes",
                 self.hidden_layer_sizes,
-                "the channels of a U-Net at one resolution or more, or 'auto'",
+                f"the channels of a U-Net at one resolution or more, at most {most} for images of "
+                f"{shape[1]} x {shape[2]}, or 'auto'",
+            )
+        own = getattr(self.network, "keywords", {}).get("image_shape", shape)
+        if is_sequence(own) and tuple(own) != shape:
+            raise ValueError(
+                f"image_shape={shape!r}, but that of network={self.network!r} is {tuple(own)!r}: "
+                f"set both alike."
             )
         if self.network is None:
             raise ValueError(
@@ -152,7 +154,7 @@ class ImageEstimator(ManyLevelEstimator):
             channels, rest = divmod(n_features, shape[1] * shape[2])
             use = "" if rest else f", or set image_shape=({channels}, {shape[1]}, {shape[2]})"
             raise ValueError(
-                f"X has {n_features} columns, but an image of image_shape={tuple(shape)} has "
+                f"X has {n_features} columns, but an image of image_shape={shape} has "
                 f"{math.prod(shape)} pixels: pass rows that are such images, flattened{use}."
             )
 
@@ -184,7 +186,7 @@ class ImageEstimator(ManyLevelEstimator):
         if self.network != "unet":
             return super()._factory(n_features)
         return partial(
-            UNet if self._many else partial(_one_level_unet, sigma=float(self.sigma)),
+            UNet,
             image_shape=tuple(map(int, self.image_shape)),  # type: ignore[arg-type]
             widths=self._sizes(n_features),
             activation=self.activation,
@@ -226,5 +228,7 @@ class ImageEstimator(ManyLevelEstimator):
                 f"{name} has pixels from {known.min():.4g} to {known.max():.4g}, but those of the "
                 f"images that were fitted are from {low:.4g} to {high:.4g}: scale these images as "
                 f"those were, by one number for all pixels (X / X.max()): a scale for each, as "
-                f"StandardScaler's, blows up those that are rarely lit."
+                f"StandardScaler's and MinMaxScaler's, blows up those that are rarely lit. Samples "
+                f"of a model that was trained too little, or led with much guidance, may be "
+                f"outside, too: clip them."
             )

@@ -10,7 +10,6 @@ from itertools import chain
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.spatial.distance import pdist
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -24,13 +23,12 @@ from skscore._validation import Check, auto_or, integer, real, refuse
 from skscore.estimators._base import LARGEST_RATE, LOOKED, NetworkScoreEstimator
 from skscore.estimators._fitted import has_energy
 from skscore.estimators._flow import FlowMixin
+from skscore.estimators._noise_range import range_of
 from skscore.networks import NoiseConditionalMLP
 from skscore.noise import Ladder, Levels, LogNormal, LogUniform, OneLevel, geometric_grid
 from skscore.objectives import SHARED, denoising, noise_conditional
 from skscore.samplers import FROM_NOISE
 
-LEAST, COARSEST = 0.01, 0.1  # sigma_min="auto" is between, in deviations of the columns
-LOOK_AT = 2_000  # rows at most, for the largest distance
 AT_LOWEST = 0.02  # share of the training rows at the lowest level of a range
 JUDGED = 4_000  # held-out rows that the loss is judged on, each as often as it takes
 WEIGHED = 32  # times that each is taken where a mixture is weighed: noise is most of its error
@@ -323,6 +321,8 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
                 real(-np.inf)(f"given[{name!r}]", value)
                 row[columns[name]] = value
             return row
+        if isinstance(given, np.ma.MaskedArray):
+            return np.ma.filled(given.astype(np.float64), np.nan)
         if hasattr(given, "columns"):  # a data frame: its columns are checked by name
             return validate_data(
                 self, given, dtype=np.float64, reset=False, ensure_all_finite="allow-nan"
@@ -375,26 +375,3 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
             walk = self._design.levels, sampler, n_samples, seed
             params["block_rows"] = self._design.block_rows
             return run_descents(model, self._affine, *walk, **params)
-
-
-def range_of(U: Array, *, pooled: bool = False) -> tuple[float, float]:
-    """Return the automatic highest and lowest noise level for rows in coordinates u.
-
-    The highest is the largest distance of two rows (Song and Ermon 2020, technique 1): there the
-    blurred data are near their Gaussian. The lowest is a hundredth of a deviation, or more where
-    columns are discrete: half their steps, at most a tenth. Columns of one kind are `pooled`.
-    """
-    looked = U[:: -(-len(U) // LOOK_AT)]  # from all over: rows may come in order of their groups
-    columns = looked.reshape(-1, 1) if pooled else looked
-    unit = float(np.sqrt(columns.var(axis=0).mean())) or 1.0
-    steps = [gap for gap in map(_step_of, columns.T) if gap]
-    low = np.clip(0.5 * float(np.median(steps)) / unit if steps else 0.0, LEAST, COARSEST) * unit
-    return max(float(pdist(looked).max()), unit), float(low)
-
-
-def _step_of(column: Array) -> float:
-    """Return the distance of neighbouring values of a discrete column, 0.0 for another one."""
-    values = np.unique(column)
-    if len(values) > len(column) / 2 or len(values) < 2:
-        return 0.0
-    return float(np.median(np.diff(values)))

@@ -163,9 +163,8 @@ def waves(pixels: Tensor, sigma: Tensor) -> Tensor:
 
 def _counts(values: object) -> bool:
     """Tell whether values are a sequence of whole numbers from one on."""
-    if isinstance(values, str) or not hasattr(values, "__len__"):
-        return False
-    return all(_count(value) for value in values)  # type: ignore[attr-defined]
+    ordered = isinstance(values, Sequence) or getattr(values, "ndim", 0) == 1  # an array
+    return ordered and all(_count(value) for value in values)  # type: ignore[attr-defined]
 
 
 def _count(value: object) -> bool:
