@@ -9,7 +9,8 @@ Rows are (n, d); an ensemble in training also takes (k, n, d), rows of their own
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,18 @@ from torch import Tensor, nn
 ScoreFn = Callable[[Tensor], Tensor]
 
 TANGENT_BYTES = 2**28  # what the tangents of one block may take
+
+
+@contextmanager
+def _graph() -> Iterator[None]:
+    """Record what is computed, though the caller may be in inference mode."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def _of_no_mode(x: Tensor) -> Tensor:
+    """Return a tensor that can be part of a graph."""
+    return x.clone() if x.is_inference() else x
 
 
 def value_and_jvp(score: ScoreFn, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +48,8 @@ def _jvp_by_two_reverses(score: ScoreFn, x: Tensor, v: Tensor) -> tuple[Tensor, 
     """
     m, n = len(v), x.shape[-2]
     training = torch.is_grad_enabled()
-    with torch.enable_grad():
+    with _graph():
+        x, v = _of_no_mode(x), _of_no_mode(v)
         rows = repeat_rows(x, m)
         rows = rows if rows.requires_grad else rows.requires_grad_()
         s = score(rows)
@@ -86,7 +100,8 @@ def _curvature_by_reverses(
 ) -> tuple[Tensor, Tensor]:
     """Return ``s`` and ``(J' w) . v``."""
     training = torch.is_grad_enabled()
-    with torch.enable_grad():
+    with _graph():
+        x, v, w = (_of_no_mode(each) for each in (x, v, w))
         rows = x if x.requires_grad else x.detach().requires_grad_()
         s = score(rows)
         if not s.requires_grad:  # the field is constant
@@ -112,7 +127,8 @@ def value_and_products(
     if closed_form is not None:
         return closed_form(x, v, w)
     s, jv = value_and_jvp(score, x, v)
-    with torch.enable_grad():
+    with _graph():
+        x, w = _of_no_mode(x), _of_no_mode(w)
         rows = x[..., : w.shape[-2], :].detach().requires_grad_()
         inner = (score(rows) * w).sum()
         if not inner.requires_grad:  # the field is constant

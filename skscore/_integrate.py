@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from skscore._checks import option
+
 Rate = Callable[[Tensor, float], Tensor]
 
 
@@ -29,6 +31,7 @@ SCHEMES = {"heun": _heun, "rk4": _rk4}  # of order two and four
 
 def solve(rate: Rate, y: Tensor, grid: Sequence[float], scheme: str = "rk4") -> Tensor:
     """Return y at the end of the grid; each row goes its own way."""
+    option(*SCHEMES)("scheme", scheme)
     step = SCHEMES[scheme]
     for t, after in pairwise(grid):
         y = step(rate, y, t, after - t)

@@ -1,24 +1,18 @@
-"""Checks of parameters and rows that name the parameter, the value and the remedy."""
+"""Checks of rows that name the columns and the remedy."""
 
 from __future__ import annotations
 
 import os
-import sys
-import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from numbers import Integral, Real
-from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 
-from skscore._affine import Moments
+from skscore._affine import AffineMap, Moments
+from skscore._checks import warn
 from skscore.exceptions import DataWarning, DegenerateDataError
 
-Check = Callable[[str, object], None]
-
+PART = 1e-3  # of a unit vector in standardised columns, that a column takes part in it with
 FEW_VALUES = 20  # a column with fewer distinct values, and many ties, is taken as discrete
 LOOK_AT = 10_000  # rows
 COPIES = 0.01  # share of the rows that may be copies of others
@@ -28,125 +22,6 @@ DISCRETE = (
     f"it. F{REMEDY}, or treat the fitted field with care."
 )
 ATOM, TIES = 0.02, 15  # share of the rows, and rows, that one value of a column may fill
-
-
-def refuse(name: str, value: object, wanted: str) -> ValueError:
-    """Return the error for a parameter."""
-    return ValueError(f"{name}={value!r} is not valid: it must be {wanted}.")
-
-
-def integer(low: int, high: float = np.inf) -> Check:
-    """Return a check for an integer in [low, high)."""
-
-    def check(name, value):
-        whole = isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
-        if not whole or not low <= value < high:
-            below = "" if high == np.inf else f" and < {high}"
-            raise refuse(name, value, f"an integer >= {low}{below}")
-
-    return check
-
-
-def real(low: float = 0.0, high: float = np.inf, *, closed: bool = False) -> Check:
-    """Return a check for a finite number in (low, high), or with `closed` in [low, high)."""
-
-    def check(name, value):
-        number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-        # Compared as it is: a Python integer may be larger than any float. One of half precision
-        # would take the bounds to its own.
-        value = value.item() if number and isinstance(value, np.floating) else value
-        inside = number and (low <= value if closed else low < value) and value < high
-        if not inside or not value <= sys.float_info.max:
-            side = ">=" if closed else ">"
-            below = "" if high == np.inf else f" and < {high:g}"
-            raise refuse(name, value, f"a finite number {side} {low:g}{below}")
-
-    return check
-
-
-def option(*values: object) -> Check:
-    """Return a check for one of some values."""
-
-    def check(name, value):
-        words = [v for v in values if isinstance(v, str)]
-        if not (any(value is v for v in values) or (isinstance(value, str) and value in words)):
-            raise refuse(name, value, "one of " + ", ".join(map(repr, values)))
-
-    return check
-
-
-def random_state(name: str, value: object) -> None:
-    """Check a seed."""
-    try:
-        check_random_state(value)
-    except (ValueError, TypeError):
-        wanted = "None, an integer in [0, 2**32), or a numpy RandomState"
-        raise refuse(name, value, wanted) from None
-
-
-def flag(name: str, value: object) -> None:
-    """Check a bool."""
-    if not isinstance(value, bool | np.bool_):
-        raise refuse(name, value, "True or False")
-
-
-def verbosity(name: str, value: object) -> None:
-    """Check how much is printed: a bool is one or nothing."""
-    if not isinstance(value, bool | np.bool_):
-        try:
-            integer(0)(name, value)
-        except ValueError:
-            raise refuse(name, value, "a bool or an integer >= 0") from None
-
-
-def share(name, value):
-    """Check a number from 0 to 1, both included."""
-    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    if not (number and 0 <= value <= 1):
-        raise refuse(name, value, "a number from 0 to 1")
-
-
-def auto_or(other: Check, word: str | None = "auto") -> Check:
-    """Return a check for a word (None counts) or what another check accepts."""
-
-    def check(name, value):
-        if value is word or (isinstance(value, str) and value == word):
-            return
-        try:
-            other(name, value)
-        except ValueError as error:
-            raise ValueError(f"{str(error)[:-1]}, or {word!r}.") from None
-
-    return check
-
-
-def is_sequence(value: object) -> TypeGuard[Sequence | NDArray]:
-    """Tell whether a value has items in an order; text has none."""
-    if isinstance(value, np.ndarray):
-        return value.ndim == 1
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
-
-
-def hidden_layer_sizes(name: str, value: object) -> None:
-    """Check a sequence of positive integers."""
-    form = "a sequence of positive integers, such as (128, 128)"
-    if not is_sequence(value):
-        raise refuse(name, value, form)
-    for size in value:
-        try:
-            integer(1)(name, size)
-        except ValueError:
-            raise refuse(name, value, form) from None
-
-
-def optional_callable(
-    name: str,
-    value: object,
-    form: str = "a factory (n_features, n_outputs, *, generator) -> nn.Module",
-) -> None:
-    """Check a callable of the given form, or None."""
-    if value is not None and not callable(value):
-        raise refuse(name, value, f"None or {form}")
 
 
 def describe(
@@ -178,15 +53,39 @@ def describe(
             f"Pass rows that differ."
         )
     if not (pixels or moments.varying.all()):
-        warnings.warn(
+        warn(
             f"Constant columns {names_of(~moments.varying, names)} have no density: the field "
             f"there is fixed to -(x - mean) and left out of the objective. Drop them to silence "
             f"this.",
             DataWarning,
-            stacklevel=4,
         )
     atoms = density and _warn_of_atoms(X, moments.varying, names)
     return replace(moments, atoms=atoms)
+
+
+def warn_of_collinear(affine: AffineMap, moments: Moments, names: NDArray | None) -> None:
+    """Warn, by name, of columns that others determine, where there are rows enough to tell."""
+    live = moments.varying
+    n_live = int(live.sum())
+    if affine.rank < min(n_live, moments.n_rows - 1):
+        parts = np.abs(affine.matrix[affine.rank :]) * moments.scale  # of unit vectors
+        involved = (parts > PART).any(axis=0) & live
+        warn(
+            f"Columns {names_of(involved, names)} are collinear: some are combinations of others. "
+            f"The direction in which they do not vary has no density; the field there is fixed to "
+            f"-(x - mean) and left out of the objective. Drop one to silence this.",
+            DataWarning,
+        )
+
+
+def refuse_no_longer_constant(affine: AffineMap, moments: Moments, names: NDArray | None) -> None:
+    """Raise ValueError when columns vary that have no part in the model of an earlier fit."""
+    changed = moments.varying & (affine.matrix[: affine.rank] == 0).all(axis=0)
+    if changed.any():
+        raise ValueError(
+            f"warm_start=True needs the columns of the earlier fit, but {names_of(changed, names)} "
+            f"were constant there and have no part in the model: set warm_start=False."
+        )
 
 
 def _warn_of_atoms(
@@ -209,7 +108,7 @@ def _warn_of_atoms(
     if tied.any():
         said.append(f"Columns {names_of(tied, names)} repeat some value, {DISCRETE}")
     for message in said:
-        warnings.warn(message, DataWarning, stacklevel=5)
+        warn(message, DataWarning)
     return bool(said)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from skscore._autodiff import ScoreFn, value_and_curvature, value_and_divergence
+from skscore._checks import integer, real
 from skscore._integrate import solve
 
 Velocity = Callable[[float], ScoreFn]  # the velocity at a level
@@ -34,12 +35,20 @@ def log_grid(first: float, last: float, n_steps: int) -> list[float]:
     list of float
         ``log sigma`` at the ends of the steps.
 
+    Raises
+    ------
+    ValueError
+        When a parameter is not valid.
+
     Examples
     --------
     >>> from skscore.density import log_grid
     >>> [round(tau, 2) for tau in log_grid(0.1, 10.0, 2)]
     [-2.3, 0.0, 2.3]
     """
+    real()("first", first)
+    real()("last", last)
+    integer(1)("n_steps", n_steps)
     a, b = math.log(first), math.log(last)
     return [a + (b - a) * i / n_steps for i in range(n_steps + 1)]
 

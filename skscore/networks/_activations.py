@@ -145,7 +145,7 @@ def activation_named(name: str) -> type[Activation]:
     ValueError
         When there is none of that name.
     """
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ValueError(
             f"activation={name!r} is not valid: it must be one of {', '.join(ACTIVATIONS)}; a "
             f"kinked one has no second derivative, which training needs."

@@ -18,6 +18,7 @@ from skscore._autodiff import (
     value_and_jvp,
     value_and_products,
 )
+from skscore._checks import refuse
 from skscore.networks._conjugate import bind, conjugate
 from skscore.networks._mlp import MLP, Layer, LayeredNetwork
 from skscore.networks._noise_conditional import (
@@ -91,13 +92,24 @@ STACKS = {
 }
 
 
+def _design(network: nn.Module) -> tuple:
+    """Return what networks have in common that can be evaluated together."""
+    shapes = tuple(p.shape for p in network.parameters())
+    return type(network), getattr(network, "activation", None), shapes
+
+
 class Ensemble(nn.Module):
     """The mean of several networks.
 
     Parameters
     ----------
     networks : sequence of nn.Module
-        Of one design; perceptrons are evaluated together.
+        One or more; perceptrons of one design are evaluated together.
+
+    Raises
+    ------
+    ValueError
+        When there is no network.
 
     Examples
     --------
@@ -110,8 +122,10 @@ class Ensemble(nn.Module):
 
     def __init__(self, networks: Sequence[nn.Module]):
         super().__init__()
-        (kind, *others) = {type(network) for network in networks}
-        self.stack = (_Loop if others else STACKS.get(kind, _Loop))(networks)  # type: ignore[operator, arg-type]
+        if not networks:
+            raise refuse("networks", networks, "one network or more")
+        (design, *others) = {_design(network) for network in networks}
+        self.stack = (_Loop if others else STACKS.get(design[0], _Loop))(networks)  # type: ignore[operator, arg-type]
 
     def __len__(self) -> int:
         return len(self.stack.members)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from skscore._autodiff import divergence_by_tangents, fold
+from skscore._checks import auto_or, integer, real
+from skscore._checks import hidden_layer_sizes as check_sizes
 from skscore.networks._activations import ACTIVATIONS, activation_named
 from skscore.networks._dual import Products
 
@@ -121,7 +123,7 @@ class MLP(LayeredNetwork):
     Raises
     ------
     ValueError
-        When there is no such activation.
+        When a parameter is not valid.
 
     Examples
     --------
@@ -143,6 +145,10 @@ class MLP(LayeredNetwork):
     ):
         super().__init__()
         activation_named(activation)
+        integer(1)("n_features", n_features)
+        integer(1)("n_outputs", n_outputs)
+        check_sizes("hidden_layer_sizes", hidden_layer_sizes)
+        auto_or(real(1.0, closed=True))("frequency_spread", frequency_spread)
         self.activation = activation
         sizes = [n_features, *hidden_layer_sizes, n_outputs]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()

@@ -1,5 +1,6 @@
 """The laws of the noise level in training: ``levels.draw(x, generator) -> (..., n, 1)``.
 
+`OneLevel` alone has none to draw: there a network is trained by `denoising`, at that level.
 Stratified: the levels of one batch are spread evenly over their law, so that no batch lacks the
 small or the large ones.
 """
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from skscore._checks import real, refuse
 
 
 def _stratified(x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -57,6 +60,12 @@ class _Range:
     many = True
     between = True
 
+    def __post_init__(self) -> None:
+        real()("low", self.low)
+        real()("high", self.high)
+        if self.low > self.high:
+            raise refuse("low", self.low, f"at most high={self.high!r}")
+
     @property
     def sigmas(self) -> tuple[float, ...]:
         """The two ends, the highest first."""
@@ -72,7 +81,12 @@ class LogUniform(_Range):
     high, low : float
         The ends.
     at_lowest : float, default=0.0
-        Share of the rows at `low`.
+        Share of the rows at `low`, below 1.
+
+    Raises
+    ------
+    ValueError
+        When a parameter is not valid.
 
     Examples
     --------
@@ -84,6 +98,10 @@ class LogUniform(_Range):
     """
 
     at_lowest: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real(high=1.0, closed=True)("at_lowest", self.at_lowest)
 
     def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return a level for each row.
@@ -122,6 +140,11 @@ class LogNormal(_Range):
     uniform : float, default=0.0
         Share of the rows, below 1, that is log-uniform between `low` and `center`.
 
+    Raises
+    ------
+    ValueError
+        When a parameter is not valid.
+
     Examples
     --------
     >>> import torch
@@ -135,6 +158,12 @@ class LogNormal(_Range):
     center: float
     spread: float
     uniform: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real()("center", self.center)
+        real()("spread", self.spread)
+        real(high=1.0, closed=True)("uniform", self.uniform)
 
     def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return a level for each row.
@@ -173,6 +202,11 @@ class Ladder:
     sigmas : sequence of float
         The levels, decreasing.
 
+    Raises
+    ------
+    ValueError
+        When a parameter is not valid.
+
     Examples
     --------
     >>> import torch
@@ -185,6 +219,12 @@ class Ladder:
     sigmas: Sequence[float]
     many = True
     between = False
+
+    def __post_init__(self) -> None:
+        if not len(self.sigmas):
+            raise refuse("sigmas", self.sigmas, "one level or more")
+        for sigma in self.sigmas:
+            real()("each of sigmas", sigma)
 
     def draw(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return a level for each row.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from skscore._autodiff import ScoreFn
+from skscore._checks import real
 from skscore.objectives._curl import curl, first_rows, on_all
 
 SHARED = 4  # neighbouring rows that have one noise level: a network sees fewer conditions
@@ -73,6 +74,11 @@ def denoising(
     Tensor of shape (n,)
         Lower is better.
 
+    Raises
+    ------
+    ValueError
+        When `sigma` is not valid.
+
     Examples
     --------
     >>> import torch
@@ -80,6 +86,7 @@ def denoising(
     >>> denoising(torch.neg, torch.zeros(1, 3), sigma=0.5, noise=torch.ones(1, 3)).tolist()
     [-2.625]
     """
+    real()("sigma", sigma)
     z = _standard(x, generator) if noise is None else noise
     offset = sigma * z
     y = _pairs(x + offset, x - offset)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from skscore._autodiff import ScoreFn, unit_directions, value_and_jvp, value_and_products
+from skscore._checks import auto_or, integer, option
 from skscore.objectives._curl import asymmetry, first_rows, on_all
 from skscore.objectives._projections import PROJECTIONS
 
@@ -21,6 +22,8 @@ def draw_directions(
     x: Tensor, n_projections: int | str, projection: str, generator, reduced: bool
 ) -> tuple[Tensor, bool]:
     """Return directions, and whether they are an orthogonal basis: then the mean is the trace."""
+    auto_or(integer(1))("n_projections", n_projections)
+    option(*PROJECTIONS)("projection", projection)
     d = x.shape[-1]
     m = (d if d <= SMALL else 1) if n_projections == "auto" else int(n_projections)
     if reduced and m >= d:
@@ -68,6 +71,11 @@ def sliced(
     -------
     Tensor of shape (n,)
         Lower is better; the same mean as the exact objective.
+
+    Raises
+    ------
+    ValueError
+        When a parameter is not valid.
 
     Examples
     --------

@@ -3,7 +3,8 @@
 One file each. A sampler never sees a network, and each row's path is its own. Those in
 AT_ONE_LEVEL take a field ``score(x)``; those in FROM_NOISE one at each noise level,
 ``score(x, sigma)``, and walk from noise to data. `conditional` does so with a part of each row
-given; `guided` makes a field of two.
+given; `guided` makes a field of two. A walk by a network keeps the graph of all its steps, to be
+differentiated: call it under ``torch.no_grad()`` where that is not wanted.
 """
 
 from collections.abc import Callable

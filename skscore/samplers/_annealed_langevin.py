@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from skscore._checks import real
 from skscore.samplers._descent import Callback, NoiseScore, denoised, noise_like, reach_of, within
 
 
@@ -53,6 +54,8 @@ def annealed_langevin(
 
     Raises
     ------
+    ValueError
+        When the rows or a parameter is not valid.
     DivergenceError
         When a chain goes ten times as far as noise reaches, or leaves the finite numbers.
 
@@ -70,7 +73,8 @@ def annealed_langevin(
     >>> x.std().round(decimals=1)
     tensor(1.)
     """
-    step, reach = 0, reach_of(x, sigmas[0])
+    real()("step_size", step_size)
+    step, reach = 0, reach_of(x, sigmas)
     for sigma in sigmas:
         eta = step_size * (sigma / sigmas[-1]) ** 2
         for _ in range(n_steps):

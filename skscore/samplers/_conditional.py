@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from skscore._checks import real
 from skscore.samplers._descent import Callback, NoiseScore, denoised, noise_like, reach_of, within
 from skscore.samplers._reverse_sde import ancestral_step
 
@@ -66,6 +67,8 @@ def conditional(
 
     Raises
     ------
+    ValueError
+        When the rows or a parameter is not valid.
     DivergenceError
         When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
@@ -99,8 +102,10 @@ def conditional(
         move = eta * score(x, sigma) + (2 * eta) ** 0.5 * noise_like(x, generator)
         return x + move - known(move)
 
+    real()("step_size", step_size)
+    reach_of(x, sigmas)  # what is not valid is refused before it is used
     x, step = clamped(x, sigmas[0]), 0
-    reach = reach_of(x, sigmas[0])
+    reach = reach_of(x, sigmas)
     for step, (sigma, lower) in enumerate(pairwise(sigmas), start=1):
         x = clamped(ancestral_step(score, x, sigma, lower, generator), lower)
         for _ in range(n_corrections):

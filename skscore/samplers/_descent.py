@@ -6,13 +6,16 @@ step, ``D(x) = x + sigma^2 s(x, sigma)`` (Tweedie's formula), at the lowest leve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from skscore._checks import refuse
 from skscore.exceptions import DivergenceError
+from skscore.samplers._guard import check_start
 
 FAR = 10.0  # times the norm of a row of noise at the highest level
 
@@ -30,9 +33,19 @@ def denoised(score: NoiseScore, x: Tensor, sigma: float) -> Tensor:
     return x.add(score(x, sigma), alpha=sigma**2)
 
 
-def reach_of(x: Tensor, sigma: float) -> float:
-    """Return the norm beyond which a walk from these rows, at a level, has run away."""
-    return FAR * (sigma * x.shape[1] ** 0.5 + float(x.norm(dim=1).max()))
+def reach_of(x: Tensor, sigmas: Sequence[float]) -> float:
+    """Return the norm beyond which a walk from these rows, at the first level, has run away.
+
+    Raises
+    ------
+    ValueError
+        When the rows or the levels are not valid.
+    """
+    check_start(x)
+    known = len(sigmas) > 0 and all(math.isfinite(sigma) for sigma in sigmas) and sigmas[-1] > 0
+    if not known or any(lower >= sigma for sigma, lower in pairwise(sigmas)):
+        raise refuse("sigmas", sigmas, "one or more positive levels, decreasing")
+    return FAR * (sigmas[0] * x.shape[1] ** 0.5 + float(x.norm(dim=1).max()))
 
 
 def descend(
@@ -46,10 +59,12 @@ def descend(
 
     Raises
     ------
+    ValueError
+        When the rows or the levels are not valid.
     DivergenceError
         When a row runs away.
     """
-    reach = reach_of(x, sigmas[0])
+    reach = reach_of(x, sigmas)
     for i, (sigma, lower) in enumerate(pairwise(sigmas), start=1):
         x = within(reach, i, step(x, sigma, lower))
         if callback is not None:

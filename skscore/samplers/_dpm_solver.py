@@ -66,6 +66,8 @@ def dpm_solver(
 
     Raises
     ------
+    ValueError
+        When the rows or a parameter is not valid.
     DivergenceError
         When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from skscore._checks import real
 from skscore.samplers._descent import Callback, NoiseScore, descend, noise_like
 
 MOST_CHURN = math.sqrt(2) - 1  # a step adds at most as much noise as there is
@@ -57,6 +58,8 @@ def probability_flow(
 
     Raises
     ------
+    ValueError
+        When the rows or a parameter is not valid.
     DivergenceError
         When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
@@ -115,6 +118,8 @@ def churned_heun(
 
     Raises
     ------
+    ValueError
+        When the rows or a parameter is not valid.
     DivergenceError
         When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
@@ -132,6 +137,7 @@ def churned_heun(
     ... ).std().round(decimals=1)
     tensor(1.)
     """
+    real(closed=True)("churn", churn)
     share = min(churn / max(len(sigmas) - 1, 1), MOST_CHURN)
 
     def step(x: Tensor, sigma: float, lower: float) -> Tensor:

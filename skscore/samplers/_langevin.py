@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from skscore._autodiff import ScoreFn
-from skscore.samplers._guard import Guard
+from skscore._checks import real
+from skscore.samplers._guard import Guard, check_start
 
 Callback = Callable[[int, Tensor], None]
 
@@ -44,8 +45,8 @@ def langevin(
     n_steps : int, default=200
         Steps.
     reach : float, optional
-        Norm beyond which a chain begins again where it started; by default a thousand times the
-        largest norm at the start.
+        Norm beyond which a chain begins again where it started; by default a thousand times one
+        and the largest norm at the start.
     callback : callable, optional
         Called as ``callback(step, x)`` after each step, from 1.
 
@@ -56,6 +57,8 @@ def langevin(
 
     Raises
     ------
+    ValueError
+        When x or the step size is not valid.
     DivergenceError
         When more than half of the chains run away.
 
@@ -67,6 +70,8 @@ def langevin(
     >>> langevin(torch.neg, torch.zeros(500, 2), generator=g, step_size=0.1).std().round(decimals=1)
     tensor(1.)
     """
+    check_start(x)
+    real()("step_size", step_size)
     guard = Guard(x, step_size, reach)
     noise = math.sqrt(2 * step_size)
     for step in range(1, n_steps + 1):

@@ -11,7 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from skscore._checks import real
 from skscore.exceptions import DivergenceError
+from skscore.samplers._guard import check_start
 from skscore.samplers._langevin import Callback
 
 LEAST_ACCEPTED = 0.01
@@ -66,6 +68,8 @@ def mala(
 
     Raises
     ------
+    ValueError
+        When x or the step size is not valid.
     DivergenceError
         When hardly a move is accepted.
 
@@ -82,6 +86,8 @@ def mala(
     >>> mala(Normal(), torch.zeros(500, 2), generator=g, step_size=0.5).std().round(decimals=1)
     tensor(1.)
     """
+    check_start(x)
+    real()("step_size", step_size)
     noise = math.sqrt(2 * step_size)
     s, energy = score(x), score.energy(x)
     accepted = 0.0
@@ -105,6 +111,7 @@ def mala(
     if accepted < LEAST_ACCEPTED * n_steps:
         raise DivergenceError(
             f"the chain is stuck: {accepted / n_steps:.2%} of the moves of {n_steps} steps were "
-            f"accepted. Use step_size < {step_size:g}, or the automatic one (step_size=None)."
+            f"accepted. Use step_size < {step_size:g}, or the automatic one of an "
+            f"estimator (step_size=None)."
         )
     return x

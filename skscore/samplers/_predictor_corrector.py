@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from skscore._checks import real
 from skscore.samplers._descent import Callback, NoiseScore, descend, noise_like
 from skscore.samplers._reverse_sde import ancestral_step
 
@@ -51,6 +52,8 @@ def predictor_corrector(
 
     Raises
     ------
+    ValueError
+        When the rows or a parameter is not valid.
     DivergenceError
         When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
@@ -68,6 +71,7 @@ def predictor_corrector(
     ... ).std().round(decimals=1)
     tensor(1.)
     """
+    real()("step_size", step_size)
 
     def step(x: Tensor, sigma: float, lower: float) -> Tensor:
         x = ancestral_step(score, x, sigma, lower, generator)

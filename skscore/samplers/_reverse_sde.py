@@ -55,6 +55,8 @@ def reverse_sde(
 
     Raises
     ------
+    ValueError
+        When the rows or a parameter is not valid.
     DivergenceError
         When a row goes ten times as far as noise reaches, or leaves the finite numbers.
 
