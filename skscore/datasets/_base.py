@@ -34,6 +34,10 @@ class Distribution(ABC):
             value.setflags(write=False)
         object.__setattr__(self, name, value)
 
+    def __setstate__(self, state: dict[str, object]) -> None:
+        for name, value in state.items():  # a copy is as fixed
+            setattr(self, name, value)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(n_features={self.n_features})"
 

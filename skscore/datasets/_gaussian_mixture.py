@@ -77,7 +77,8 @@ class GaussianMixture(Distribution):
         weights = check_floats("weights", np.ones(k) if weights is None else weights, ndim=1)
         if weights.shape != (k,) or weights.min() <= 0:
             raise ValueError(f"weights is {weights}; pass {k} numbers greater than 0, one a mean")
-        self.weights = weights / weights.sum()
+        scaled = weights / weights.max()  # the sum of large ones may leave the float range
+        self.weights = scaled / scaled.sum()
         self._components = tuple(map(Gaussian, self.means, self.covariances))
 
     @classmethod

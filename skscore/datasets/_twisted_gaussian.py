@@ -15,7 +15,7 @@ from skscore.datasets._checks import LOG_2PI, Array, check_count, check_real, ch
 
 # Of the quadrature over the hidden first column: nodes, rows at a time, how far below its maximum
 # the logarithm of the integrand is left out, and how often the interval is narrowed to that.
-N_NODES, BLOCK, DEPTH, N_NARROWINGS = 257, 2048, 45.0, 3
+N_NODES, BLOCK, DEPTH, N_NARROWINGS = 513, 2048, 45.0, 3
 
 
 class TwistedGaussian(Distribution):

@@ -23,8 +23,8 @@ class TwoMoons(Distribution):
     noise : float, default=0.1
         Standard deviation of each component.
     n_components : int, default=256
-        Number of components on both arcs together, an even number. Neighbours are
-        2 pi / n_components apart: beads on a chain where the noise is much smaller than that.
+        Number of components on both arcs together, an even number. Neighbours on an arc are
+        pi / (n_components / 2 - 1) apart: beads on a chain where the noise is much smaller.
 
     Attributes
     ----------

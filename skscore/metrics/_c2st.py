@@ -48,7 +48,7 @@ def c2st(
     -------
     accuracy : float
         Mean accuracy over the folds. For samples of one law and n rows each, its standard
-        deviation is a little over 1 / sqrt(8 n).
+        deviation is 1 to 1.4 / sqrt(8 n): folds share rows.
 
     Raises
     ------

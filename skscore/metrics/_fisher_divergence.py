@@ -35,7 +35,8 @@ def fisher_divergence(
     Raises
     ------
     ValueError
-        If the shapes disagree, an array is not finite or S is not positive semidefinite.
+        If the shapes disagree, an array is not finite or S is not symmetric, or not positive
+        semidefinite along these rows.
 
     References
     ----------

@@ -38,7 +38,8 @@ def hyvarinen_rows(
     Raises
     ------
     ValueError
-        If the shapes disagree, an array is not finite or S is not positive semidefinite.
+        If the shapes disagree, an array is not finite or S is not symmetric, or not positive
+        semidefinite along these rows.
 
     See Also
     --------
@@ -51,7 +52,10 @@ def hyvarinen_rows(
     array([2., 1.])
     """
     s = check_rows("score", score)
-    trace = np.asarray(divergence, dtype=np.float64)
+    try:
+        trace = np.asarray(divergence, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"divergence is {divergence!r}; pass one number for each row") from error
     if trace.shape != (len(s),):
         raise ValueError(
             f"divergence has shape {trace.shape}; pass one number for each row of score, "
@@ -99,8 +103,8 @@ def hyvarinen_score(
     Raises
     ------
     ValueError
-        If the shapes disagree, an array is not finite, S is not positive semidefinite or
-        ``reduce`` is not callable.
+        If the shapes disagree, an array is not finite, S is not symmetric, or not positive
+        semidefinite along these rows, or ``reduce`` is not callable.
 
     References
     ----------

@@ -1,5 +1,8 @@
 """Constructors: conventions, defaults, and refusals that name the parameter."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.datasets import make_moons
@@ -77,6 +80,17 @@ def test_a_law_is_fixed():
         law.mean[0] = 1.0
     mean[0] = 5.0
     np.testing.assert_array_equal(law.mean, [0.0, 0.0])
+    for twin in (pickle.loads(pickle.dumps(law)), copy.deepcopy(law), copy.copy(law)):
+        with pytest.raises(AttributeError, match="mean of a Gaussian is fixed"):
+            twin.mean = np.ones(2)
+        with pytest.raises(ValueError, match="read-only"):
+            twin.mean[0] = 1.0
+        np.testing.assert_array_equal(twin.score([[1.0, 2.0]]), law.score([[1.0, 2.0]]))
+
+
+def test_large_weights_are_shares_too():
+    law = GaussianMixture([[0.0], [1.0]], 1.0, weights=[1e308, 1e308])
+    np.testing.assert_array_equal(law.weights, [0.5, 0.5])
 
 
 def test_defaults():
