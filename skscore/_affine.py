@@ -38,6 +38,7 @@ class Moments:
     covariance: Array
     scale: Array  # standard deviations, 0 for a constant column
     shrinkage: float = 0.0  # the weight of the identity in the estimate of R that whitens
+    n_rows: int = 0
     atoms: bool = False  # whether single points were found to have a probability
 
     @property
@@ -55,7 +56,7 @@ class Moments:
         covariance = (Z.T @ Z / len(X)) * np.outer(scale, scale)
         if isinstance(weight, str):
             weight = shrinkage(Z[:, scale > 0], RANK_TOLERANCE)
-        return cls(mean, covariance, scale, float(weight))
+        return cls(mean, covariance, scale, float(weight), len(X))
 
 
 def standardised(X: Array) -> tuple[Array, Array, Array]:
@@ -228,7 +229,8 @@ class AffineMap:
     def metric(self, covariance: Array) -> Array:
         """Return ``A = W S W'`` (rank, rank), the metric of the yardstick in these coordinates."""
         W = self.matrix[: self.rank]
-        return W @ covariance @ W.T
+        A = W @ covariance @ W.T
+        return (A + A.T) / 2
 
     def null_divergence(self, covariance: Array) -> float:
         """``tr(S ds/dx)`` of the fixed field in the null coordinates."""

@@ -19,8 +19,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skscore._affine import AffineMap, Moments
 from skscore._callbacks import with_callbacks
-from skscore._validation import Check, integer, option, real, refuse_oversize
-from skscore._validation import random_state as random_state_of
+from skscore._checks import Check, integer, option, real
+from skscore._checks import random_state as random_state_of
+from skscore._validation import refuse_oversize
 from skscore.metrics import hyvarinen_rows
 
 Array = NDArray[np.float64]
@@ -31,18 +32,29 @@ CHAIN_PARAMS: tuple[str, ...] = ("callback", "init", "n_steps", "step_size")  # 
 
 @dataclass(frozen=True)
 class Spread:
-    """What the automatic step and the reach of the chains go by, over the training rows.
+    """What the automatic step and the reach of the chains go by, over rows of the field's own law.
 
     Attributes
     ----------
-    mean_square_score : float
-        ``E|s|^2``.
+    curvature : float
+        ``E|s|^2 / d``, the mean curvature of log p; or half the largest along one direction, the
+        largest eigenvalue of ``E[ss']``, where that is more: there a step is unstable from two over
+        the curvature on.
     radius : float
         The largest norm of a row.
     """
 
-    mean_square_score: float
+    curvature: float
     radius: float
+
+    @classmethod
+    def of(cls, scores: Array, radius: float) -> Spread:
+        """Measure the field's values (n, d) at rows."""
+        n, d = scores.shape
+        mean = float(np.sum(scores**2)) / (n * d)
+        if not np.isfinite(mean):  # a fit that ends in an error
+            return cls(mean, radius)
+        return cls(max(mean, 0.5 * float(np.linalg.norm(scores, 2)) ** 2 / n), radius)
 
     @property
     def reach(self) -> float:
@@ -291,9 +303,14 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _metric(self, covariance: ArrayLike | None) -> Array:
         if covariance is None:
             return self.covariance_
-        S = np.asarray(covariance, dtype=np.float64)
+        try:
+            S = np.asarray(covariance).astype(np.float64, casting="same_kind")
+        except (TypeError, ValueError):
+            S = None
         d = self.n_features_in_
-        if S.shape != (d, d):
+        if S is None:
+            fault = "is no array of real numbers"
+        elif S.shape != (d, d):
             fault = f"has shape {S.shape}"
         elif not np.isfinite(S).all():
             fault = "has NaN or infinity in it"
@@ -359,6 +376,8 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             )
         n_samples = int(n_samples)
         refuse_oversize(n_samples, self.n_features_in_, "n_samples")
+        if hasattr(sampler_params.get("init"), "columns"):  # a data frame is checked by name
+            sampler_params["init"] = self._query(sampler_params["init"])
         seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
         return self._sample(n_samples, seed, sampler, sampler_params)
 
@@ -366,7 +385,7 @@ class BaseScoreEstimator(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 def _trimmed_error(values: Array, trim: float) -> float:
     """Return the standard error of a trimmed mean; of the mean where no row is cut."""
     n = len(values)
-    if n == 1:
+    if n - 2 * int(trim * n) < 2:
         return float("nan")
     if int(trim * n) == 0:
         return float(values.std() / np.sqrt(n - 1))

@@ -17,11 +17,11 @@ from skscore import _torch
 from skscore._affine import AffineMap, Array
 from skscore._autodiff import ScoreFn
 from skscore._base import Spread
-from skscore._validation import integer, optional_callable, real
+from skscore._checks import integer, optional_callable, real
 from skscore.samplers import AT_ONE_LEVEL
 
-# eta as a share of d / E|s|^2, the inverse of the mean curvature: small enough that the bias of
-# Langevin's chain is not seen by a classifier; MALA corrects it and can go further.
+# eta as a share of the inverse curvature: small enough that the bias of Langevin's chain is not
+# seen by a classifier; MALA corrects it and can go further.
 STEP = {"langevin": 0.1, "mala": 0.3}
 
 
@@ -53,7 +53,7 @@ def run_chains(
         ``draw_start(size, generator) -> (size, rank)``: where chains start, on `device` and in
         the dtype that they run in.
     spread : Spread
-        Of the training rows.
+        Of the field over its own law.
     sampler : str
         A key of AT_ONE_LEVEL.
     n_samples, seed : int
@@ -74,7 +74,7 @@ def run_chains(
     """
     integer(1)("n_steps", n_steps)
     if step_size is None:
-        step_size = STEP[sampler] * affine.rank / max(spread.mean_square_score, 1e-12)
+        step_size = STEP[sampler] / max(spread.curvature, 1e-12)
     real(high=1e30)("step_size", step_size)
     start = check_init(init, n_samples, affine)
     reach = spread.reach if start is None else max(spread.reach, 2 * _radius(start))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable
 from functools import cache
 
@@ -15,8 +14,8 @@ from torch import Tensor
 from skscore import _torch
 from skscore._affine import AffineMap, Array
 from skscore._chains import check_init, filled, run_blocks
+from skscore._checks import integer, real, warn
 from skscore._denoiser import Denoiser
-from skscore._validation import integer, real
 from skscore.exceptions import SamplingWarning
 from skscore.noise import Levels, geometric_grid, rho_grid
 from skscore.samplers import FROM_NOISE, conditional, guided
@@ -138,6 +137,16 @@ def _field(model: Denoiser) -> NoiseScore:
     return lambda x, sigma: at(sigma)(x)
 
 
+def warn_if_coarse(noise: Levels, what: str) -> None:
+    """Warn when a ladder has too few levels to be walked down step by step."""
+    if not noise.between and len(noise.sigmas) < FEW_LEVELS:
+        warn(
+            f"A ladder of {len(noise.sigmas)} noise levels is too coarse for {what}: use "
+            f"sampler='annealed_langevin' with many n_steps, or fit with sigma=None.",
+            SamplingWarning,
+        )
+
+
 def _plan(
     sampler: str, noise: Levels, n_steps: int | None, hyper: dict
 ) -> tuple[list[float], dict]:
@@ -154,13 +163,8 @@ def _plan(
             f"n_steps={n_steps!r} has no meaning on a ladder, which is walked down level by level: "
             f"leave it at None, or fit with sigma=None."
         )
-    if len(noise.sigmas) < FEW_LEVELS and not annealed:
-        warnings.warn(
-            f"A ladder of {len(noise.sigmas)} noise levels is too coarse for sampler={sampler!r}: "
-            f"use sampler='annealed_langevin' with many n_steps, or fit with sigma=None.",
-            SamplingWarning,
-            stacklevel=5,
-        )
+    if not (annealed and n_steps):
+        warn_if_coarse(noise, f"sampler={sampler!r}")
     return list(noise.sigmas), hyper
 
 

@@ -20,15 +20,11 @@ from torch import Tensor, nn
 
 from skscore import _torch
 from skscore._affine import STANDARDIZE, AffineMap, Moments
-from skscore._base import KEPT_ROWS, Array, Spread
+from skscore._base import KEPT_ROWS, Array
 from skscore._callbacks import CallbackSupportMixin, epochs_of, print_epoch
-from skscore._denoiser import Denoiser
-from skscore._model import ScoreModel
-from skscore._training import ByHand, History, Plan, fit_score, held_out_objective, with_weights
-from skscore._validation import (
+from skscore._checks import (
     Check,
     auto_or,
-    describe,
     flag,
     hidden_layer_sizes,
     integer,
@@ -40,9 +36,13 @@ from skscore._validation import (
     share,
     verbosity,
 )
+from skscore._denoiser import Denoiser
+from skscore._model import ScoreModel
+from skscore._training import ByHand, History, Plan, fit_score, held_out_objective, with_weights
+from skscore._validation import describe, refuse_no_longer_constant, warn_of_collinear
 from skscore.estimators._design import Design
 from skscore.estimators._exact_step import exact_step
-from skscore.estimators._fitted import FittedNetwork, at_level, weights_of
+from skscore.estimators._fitted import FittedNetwork, spread_of, weights_of
 from skscore.estimators._share import Weighed, weigh
 from skscore.estimators._sliced_step import sliced_step
 from skscore.exceptions import DivergenceError
@@ -198,6 +198,9 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
         )
         anew = self._forgets()
         affine = self._coordinates(moments) if anew else self._affine
+        if not self._images and affine.matrix.ndim:  # not of images, now or before
+            look = warn_of_collinear if anew else refuse_no_longer_constant
+            look(affine, moments, names)
         U = affine.transform(X)
         levels = self._noise_levels(U, None if anew else self._design.levels)
         blur = levels.sigma if isinstance(levels, OneLevel) else 0.0
@@ -246,15 +249,13 @@ class NetworkScoreEstimator(CallbackSupportMixin, FittedNetwork):
                 # The skip was rounded to float32 for training; fields are in the design's dtype.
                 each.set_gaussian(_torch.to_tensor(precision, device, design.dtype))
             model = design.mixed(model)
-            field = at_level(model, levels.sigmas[-1])
-            looked = _torch.to_tensor(U[: self._looked], device, design.dtype)
-            force = field(looked).square().sum(dim=1).mean()
+            spread = spread_of(model, design, U, U[: self._looked], random)
         return {
             "_model": model,
             "_guide": guide,
             "_affine": affine,
             "_design": design,
-            "_spread": Spread(float(force), float(np.linalg.norm(U, axis=1).max())),
+            "_spread": spread,
             "_rows": kept if self.keep_rows else None,
             **self._fitted_levels(levels),
             "n_directions_": history.n_directions or affine.rank,

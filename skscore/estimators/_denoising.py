@@ -199,7 +199,8 @@ class DenoisingScoreEstimator(ImageEstimator):
     lowest 100 more: some 2,200 evaluations where samples without `given` take 100.
 
     A constant column is warned about; the field there is ``-(x - mean)``, it is no part of the
-    objective, and samples have the constant.
+    objective, and samples have the constant. Directions in which the columns are collinear are
+    treated alike, in standardised units, and warned about where there are more rows than columns.
 
     References
     ----------

@@ -20,9 +20,9 @@ from torch import nn
 
 from skscore import _torch
 from skscore._affine import Array
+from skscore._checks import refuse
 from skscore._denoiser import Denoiser
 from skscore._model import ScoreModel
-from skscore._validation import refuse
 from skscore.estimators._share import Weighed
 from skscore.networks import Bound, Ensemble, Gated
 from skscore.noise import Levels, OneLevel
@@ -228,9 +228,9 @@ class Design:
         if not self.levels.many and self.levels.sigmas[0] > 0 and _takes_level(network):
             level = torch.tensor([math.log(self.levels.sigmas[0])], dtype=torch.float32)
             network = Bound(network, level)
-        # On itself in what it is trained in, for lazy layers; on a copy in what it is used in.
-        kinds = {torch.float32: network, self.dtype: copy.deepcopy(network).to(self.dtype)}
-        for dtype, one in kinds.items():
+        # In what it is trained in, where lazy layers get weights; a copy in what it is used in.
+        for dtype in dict.fromkeys((torch.float32, self.dtype)):
+            one = network if dtype is torch.float32 else copy.deepcopy(network).to(dtype)
             rows = torch.zeros(2, rank, dtype=dtype)
             try:
                 levels = [rows[:, :1]] if self._conditional(one) else []

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.metaestimators import available_if
@@ -30,9 +31,17 @@ SCORE_PROBES = 16  # directions that the divergence is estimated along, of large
 
 
 def has_energy(estimator) -> bool:
-    """Tell whether the network of an estimator is, or will be, an energy."""
+    """Return true where the network of an estimator is, or will be, an energy.
+
+    Raises
+    ------
+    AttributeError
+        Elsewhere, with the remedy.
+    """
     design = getattr(estimator, "_design", None)
-    return estimator.parametrization == "energy" if design is None else design.energy
+    if estimator.parametrization == "energy" if design is None else design.energy:
+        return True
+    raise AttributeError("Only a network that is an energy has one: fit parametrization='energy'.")
 
 
 class FittedNetwork(BaseScoreEstimator):
@@ -122,7 +131,8 @@ class FittedNetwork(BaseScoreEstimator):
                 copy.deepcopy(self._model).to(torch.float32), self._design.levels.sigmas[-1]
             )
             if self._rows is None:
-                start = partial(_draw_gaussian, field.precision, self._affine.rank)
+                own = self._level().precision  # float32 cannot hold that of collinear columns
+                start = partial(_draw_gaussian, own, self._affine.rank)
             else:
                 start = partial(draw_rows, _torch.to_tensor(self._rows, device, torch.float32))
             return run_chains(
@@ -177,12 +187,28 @@ def at_level(model: ScoreModel | Denoiser, sigma: float) -> ScoreModel:
     return model.at(sigma) if isinstance(model, Denoiser) else model
 
 
+def spread_of(
+    model: ScoreModel | Denoiser,
+    design: Design,
+    U: Array,
+    looked: Array,
+    random: np.random.Generator,
+) -> Spread:
+    """Return what chains go by: of the field of the lowest level, over rows that are blurred so."""
+    sigma, device = design.levels.sigmas[-1], model.precision.device
+    blurred = looked + sigma * random.standard_normal(looked.shape)
+    field = at_level(model, sigma)
+    scores = _torch.to_numpy(field(_torch.to_tensor(blurred, device, design.dtype)))
+    radius = float(np.linalg.norm(U, axis=1).max()) + sigma * U.shape[1] ** 0.5
+    return Spread.of(scores, radius)
+
+
 def _draw_gaussian(precision: Tensor, rank: int, size: int, stream: torch.Generator) -> Tensor:
     """Draw from the Gaussian that the network stands over."""
-    options = {"generator": stream, "device": precision.device, "dtype": precision.dtype}
-    z = torch.randn(size, rank, **options)  # type: ignore[call-overload]
-    if not precision.dim():
-        return z / precision.sqrt()
-    return torch.linalg.solve_triangular(
-        torch.linalg.cholesky(precision), z, upper=False, left=False
-    )
+    options = {"generator": stream, "device": precision.device, "dtype": torch.float64}
+    z, P = torch.randn(size, rank, **options), precision.to(torch.float64)  # type: ignore[call-overload]
+    if P.dim():
+        u = torch.linalg.solve_triangular(torch.linalg.cholesky(P), z, upper=False, left=False)
+    else:
+        u = z / P.sqrt()
+    return u.to(torch.float32)

@@ -18,9 +18,10 @@ from skscore import _torch
 from skscore._affine import AffineMap
 from skscore._autodiff import floats_per_row
 from skscore._base import Array
+from skscore._checks import flag, integer, option
+from skscore._checks import random_state as check_random_state_of
 from skscore._denoiser import Denoiser
-from skscore._validation import flag, integer, option
-from skscore._validation import random_state as check_random_state_of
+from skscore._descents import warn_if_coarse
 from skscore.density import carry, flow_log_density, log_grid
 from skscore.estimators._design import Design
 from skscore.objectives import PROJECTIONS
@@ -31,11 +32,18 @@ CODE_STEPS = 50  # for codes, which need no trace and are to come back
 
 
 def has_many_levels(estimator) -> bool:
-    """Tell whether an estimator has, or will have, a field at many noise levels."""
+    """Return true where an estimator has, or will have, a field at many noise levels.
+
+    Raises
+    ------
+    AttributeError
+        Elsewhere, with the remedy.
+    """
     design = getattr(estimator, "_design", None)
-    if design is None:
-        return estimator.sigma is None or np.ndim(estimator.sigma) > 0
-    return design.levels.many
+    given = estimator.sigma
+    if given is None or np.ndim(given) > 0 if design is None else design.levels.many:
+        return True
+    raise AttributeError("Only a model at many noise levels has it: fit sigma=None.")
 
 
 class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
@@ -145,6 +153,7 @@ class FlowMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 f"n_steps={n_steps!r} has no meaning on a ladder, where the steps are those from "
                 f"level to level: leave it at None, or fit with sigma=None."
             )
+        warn_if_coarse(levels, "the probability flow")
         return [math.log(sigma) for sigma in reversed(levels.sigmas)], "heun"
 
     def _carried(self, rows: Array, *, to_noise: bool) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from skscore._affine import AffineMap, Array, Moments
-from skscore._validation import Check, integer, is_sequence, optional_callable, refuse
+from skscore._checks import Check, integer, is_sequence, optional_callable, refuse
 from skscore.estimators._many_levels import ManyLevelEstimator
 from skscore.estimators._noise_range import range_of
 from skscore.networks import UNet

@@ -17,9 +17,9 @@ from torch import Tensor
 from skscore import _torch
 from skscore._autodiff import repeat_rows
 from skscore._base import CHAIN_PARAMS, Array
+from skscore._checks import Check, auto_or, integer, real, refuse
 from skscore._descents import BEST, descent_params, run_descents
 from skscore._training import held_out_objective
-from skscore._validation import Check, auto_or, integer, real, refuse
 from skscore.estimators._base import LARGEST_RATE, LOOKED, NetworkScoreEstimator
 from skscore.estimators._fitted import has_energy
 from skscore.estimators._flow import FlowMixin
@@ -35,7 +35,7 @@ WEIGHED = 32  # times that each is taken where a mixture is weighed: noise is mo
 CHUNK = 1_000  # of them at once, which fit into a cache
 GUIDANCE, CORRECTIONS = 2.0, 1  # of samples that are led: doc/guide/images.md has the choice
 APART, WIDEST = 1 + 1e-6, 1e7  # the least and the largest ratio of two levels
-ROUNDING = 1e-9  # share by which a level may leave the range
+PRINTED = 1e-5  # share by which a level may be off: six digits of it are printed
 
 
 def _levels(name: str, value: object) -> None:
@@ -232,9 +232,11 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
             return None
         real()("sigma", sigma)
         levels = self._design.levels
-        near = np.isclose(levels.sigmas, sigma, rtol=ROUNDING, atol=0.0)  # type: ignore[call-overload]
+        off = np.abs(np.array(levels.sigmas) / sigma - 1)  # type: ignore[operator]
+        if off.min() < PRINTED:
+            return float(levels.sigmas[off.argmin()])
         inside = levels.between and levels.sigmas[-1] < sigma < levels.sigmas[0]  # type: ignore[operator]
-        if not (near.any() or inside):
+        if not inside:
             listed = ", ".join(f"{level:g}" for level in levels.sigmas[:20])
             trained = "from {1:g} to {0:g}".format(*levels.sigmas) if levels.between else listed
             raise ValueError(
@@ -307,6 +309,10 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
 
     def _given(self, given: ArrayLike | Mapping) -> ArrayLike:
         """Return known values as an array, NaN where they are to be drawn."""
+        if hasattr(given, "to_dict") and not hasattr(given, "columns"):  # a row of a data frame
+            labelled = given.to_dict()
+            if all(isinstance(name, str) for name in labelled):
+                given = {name: value for name, value in labelled.items() if value == value}
         if isinstance(given, Mapping):
             names = getattr(self, "feature_names_in_", range(self.n_features_in_))
             columns = {name: j for j, name in enumerate(names)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from skscore._validation import auto_or, flag, integer, option
+from skscore._checks import auto_or, flag, integer, option
 from skscore.estimators._base import NetworkScoreEstimator
 from skscore.objectives import PROJECTIONS, sliced
 
@@ -158,16 +158,17 @@ class SlicedScoreEstimator(NetworkScoreEstimator):
     `sample` takes ``sampler="langevin"`` (the default; with an energy "mala" is) and the keywords
     ``n_steps=200``, ``step_size=None``, ``init=None`` and ``callback=None``. Chains start from
     training rows, or from ``init``, (n_samples, n_features) in the units of X. The step is in
-    squared units of u; the automatic one is 0.1 (MALA: 0.3) of ``d / E||s||^2``, the inverse of
-    the mean curvature of log p. ``callback(step, which, X)`` sees each block of 256 rows, the
-    slice `which` of the result, after each step. A chain that runs out of the reach of the
-    training rows begins again where it started, with a warning where these are more than one in
-    a hundred; when they are more than half, `sample` raises DivergenceError. MALA refuses moves
-    out of reach, and raises it when under one move in a hundred is accepted.
+    squared units of u; the automatic one is 0.1 (MALA: 0.3) of the inverse curvature of log p at
+    the noise level, the mean one ``E||s||^2 / d`` or half the largest where that is more.
+    ``callback(step, which, X)`` sees each block of 256 rows, the slice `which` of the result, after
+    each step. A chain that runs out of the reach of the training rows begins again where it
+    started, with a warning where these are more than one in a hundred; when they are more than
+    half, `sample` raises DivergenceError. MALA refuses moves out of reach, and raises it when under
+    one move in a hundred is accepted.
 
     A constant column is warned about; the field there is ``-(x - mean)``, it is no part of the
     objective, and samples have the constant. Directions in which the columns are collinear are
-    treated alike, in standardised units.
+    treated alike, in standardised units, and warned about where there are more rows than columns.
 
     References
     ----------

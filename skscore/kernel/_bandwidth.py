@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from skscore._checks import warn
 from skscore.exceptions import DataWarning
 
 SEARCH = (0.05, 4.0)  # around Scott's value
@@ -43,11 +43,10 @@ def search(held_out_score: Callable[[float], float], around: float) -> float:
     )
     h = float(np.exp(found.x))
     if min(h / np.exp(low), np.exp(high) / h) < EDGE:
-        warnings.warn(
+        warn(
             f"bandwidth='cv' ended at the edge of its search, {h:.3g} standard deviations. "
             f"Repeated rows push it down, far outliers push it up: look at the data, or set "
             f"bandwidth yourself.",
             DataWarning,
-            stacklevel=5,
         )
     return h

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from skscore._affine import AffineMap, Moments
 from skscore._base import Array, BaseScoreEstimator
-from skscore._validation import Check, auto_or, describe, real
+from skscore._checks import Check, auto_or, real
+from skscore._validation import describe, warn_of_collinear
 from skscore.kernel._bandwidth import scott, search, silverman
 from skscore.metrics import hyvarinen_rows
 
@@ -72,7 +73,8 @@ class KDEScoreBaseline(BaseScoreEstimator):
     Notes
     -----
     `sample` draws exactly, a training row and noise of the kernel; it has no further keywords.
-    A constant column is warned about; the field there is ``-(x - mean)``.
+    A constant column is warned about, and columns that are collinear, where there are more rows
+    than columns; the field in such a direction is ``-(x - mean)``.
 
     References
     ----------
@@ -101,8 +103,10 @@ class KDEScoreBaseline(BaseScoreEstimator):
         return {"bandwidth": bandwidth, "device": _check_device}
 
     def _fit(self, X: Array) -> tuple[dict[str, object], None]:
-        moments = describe(X, getattr(self, "feature_names_in_", None), density=False)
+        names = getattr(self, "feature_names_in_", None)
+        moments = describe(X, names, density=False)
         affine = self._coordinates(moments)
+        warn_of_collinear(affine, moments, names)
         rows = affine.transform(X)
         if not isinstance(self.bandwidth, str):
             _refuse_disproportion(self.bandwidth, np.abs(rows).max())

@@ -11,16 +11,8 @@ from sklearn.utils import check_random_state
 
 from skscore._affine import MIXED_SCALES, STANDARDIZE, AffineMap
 from skscore._base import CHAIN_PARAMS, KEPT_ROWS, Array, BaseScoreEstimator, Spread
-from skscore._validation import (
-    Check,
-    auto_or,
-    describe,
-    integer,
-    option,
-    random_state,
-    real,
-    share,
-)
+from skscore._checks import Check, auto_or, integer, option, random_state, real, share
+from skscore._validation import describe, warn_of_collinear
 from skscore.kernel._exponential_family import Basis
 from skscore.kernel._kde import _refuse_disproportion
 from skscore.kernel._selection import (
@@ -101,7 +93,8 @@ class KernelScoreEstimator(BaseScoreEstimator):
     `callback` of :class:`SlicedScoreEstimator`.
 
     The kernels vanish far from the components, and the score is that of the Gaussian there.
-    A constant column is warned about; the field there is ``-(x - mean)``.
+    A constant column is warned about, and columns that are collinear, where there are more rows
+    than columns; the field in such a direction is ``-(x - mean)``.
 
     References
     ----------
@@ -155,6 +148,7 @@ class KernelScoreEstimator(BaseScoreEstimator):
         names = getattr(self, "feature_names_in_", None)
         moments = describe(X, names, shrinkage=self.shrinkage)
         affine = AffineMap.standardising(moments, self.standardize)
+        warn_of_collinear(affine, moments, names)
         U = affine.transform(X)
         radius = float(np.linalg.norm(U, axis=1).max())
         if not isinstance(self.bandwidth, str):
@@ -176,7 +170,7 @@ class KernelScoreEstimator(BaseScoreEstimator):
             "_affine": affine,
             "_basis": basis,
             "_rows": rows,
-            "_spread": Spread(float((basis.score(rows, c) ** 2).sum(axis=1).mean()), radius),
+            "_spread": Spread.of(basis.score(rows, c), radius),
             "bandwidth_": float(basis.bandwidth),
             "alpha_": float(chosen.penalty),
             "dual_coef_": c,

@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 from skscore import _torch
 from skscore._base import columns_kept
 from skscore._callbacks import CallbackSupportMixin, epochs_of, print_epoch, with_callbacks
-from skscore._validation import (
+from skscore._checks import (
     Check,
     auto_or,
     hidden_layer_sizes,
@@ -27,7 +27,7 @@ from skscore._validation import (
     refuse,
     verbosity,
 )
-from skscore._validation import random_state as random_state_of
+from skscore._checks import random_state as random_state_of
 from skscore.exceptions import DivergenceError
 from skscore.latent._design import Array, Columns, Design, refuse_grey
 from skscore.latent._encoders import Encoder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,8 @@ from torch.nn.parameter import is_lazy
 
 from skscore import _torch
 from skscore._affine import standardised
-from skscore._validation import names_of, refuse
+from skscore._checks import refuse, warn
+from skscore._validation import names_of
 from skscore.exceptions import DataWarning, DegenerateDataError
 from skscore.latent._encoders import ConditionalScore, Encoder, ImplicitEncoder
 from skscore.latent._likelihood import BernoulliDecoder, Decoder, GaussianDecoder
@@ -50,11 +50,10 @@ class Columns:
                 f"Pass rows that differ."
             )
         if not varying.all():
-            warnings.warn(
+            warn(
                 f"Constant columns {names_of(~varying, names)} have no density: they are left out "
                 f"of the likelihood. Drop them to silence this.",
                 DataWarning,
-                stacklevel=4,
             )
         return cls(mean, np.where(varying, scale, 1.0), varying)
 

@@ -14,8 +14,9 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skscore import _torch
-from skscore._validation import flag, integer, refuse_oversize
-from skscore._validation import random_state as random_state_of
+from skscore._checks import flag, integer
+from skscore._checks import random_state as random_state_of
+from skscore._validation import refuse_oversize
 from skscore.latent._design import Array, Design, refuse_grey
 from skscore.latent._encoders import place
 from skscore.latent._evidence import evidence

@@ -222,6 +222,7 @@ def test_score_details(variant):
     one = fitted.score_details(X[:1])
     assert np.isfinite([one.value, one.skill, one.trimmed]).all()
     assert np.isnan([one.standard_error, one.skill_error, one.trimmed_error]).all()
+    assert np.isnan(fitted.score_details(X[:7], trim=0.49).trimmed_error)  # one row is left
     with pytest.raises(ValueError, match="covariance"):
         fitted.score_details(X, covariance=np.eye(3))
 
@@ -314,8 +315,13 @@ def test_one_level_has_no_codes_and_no_density():
             assert has(estimator) == [False] * 4
             assert has(estimator.fit(X)) == [False] * 4
             assert has(clone(estimator)) == [False] * 4
-        with pytest.raises(AttributeError, match=r"has no attribute 'log_density'"):
+        with pytest.raises(AttributeError, match=r"has no attribute 'log_density'") as error:
             _ = estimator.log_density
+        assert "fit sigma=None" in str(error.value.__cause__)
+        if estimator.parametrization == "score":
+            with pytest.raises(AttributeError, match=r"has no attribute 'energy'") as error:
+                _ = estimator.energy
+            assert "fit parametrization='energy'" in str(error.value.__cause__)
     for many in (None, [3.0, 1.0], np.array([3.0, 1.0])):
         estimator = denoising(sigma=many)
         assert has(estimator) == [True] * 4

@@ -145,6 +145,16 @@ def test_why_a_factory_made_nothing_is_told(error):
         ScoreMatchingEstimator(network=factory, **FEW).fit(table())
 
 
+def test_lazy_layers_get_their_weights():
+    def lazy(n_features, n_outputs, *, generator):
+        return nn.Sequential(nn.LazyLinear(8), nn.Tanh(), nn.LazyLinear(n_outputs))
+
+    table_fit = ScoreMatchingEstimator(network=lazy, **{**FEW, "max_iter": 1}).fit(table())
+    image_fit = small(network=lazy, max_iter=1).fit(images())
+    for est, X in ((table_fit, table(3)), (image_fit, images(3))):
+        assert est.score_samples(X).shape == X.shape
+
+
 def test_images_stay_in_float32():
     est = small(network=Loose, max_iter=1).fit(images())
     assert est.score_samples(images(2)).shape == (2, 24)

@@ -46,7 +46,7 @@ ESTIMATORS = {
     "energy": (ScoreMatchingEstimator, NET | {"parametrization": "energy"}),
     "members": (SlicedScoreEstimator, NET | {"n_members": 2}),
     "denoising": (DenoisingScoreEstimator, NET),
-    "ladder": (DenoisingScoreEstimator, NET | {"sigma": [6.0, 2.0, 0.5, 0.1]}),
+    "ladder": (DenoisingScoreEstimator, NET | {"sigma": np.geomspace(6.0, 0.1, 10).tolist()}),
     "denoising-energy": (DenoisingScoreEstimator, NET | {"parametrization": "energy"}),
     "one-level": (DenoisingScoreEstimator, NET | {"sigma": 0.3}),
 }

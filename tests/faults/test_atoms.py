@@ -121,13 +121,24 @@ SILENT = {
     "float32": ROWS.astype(np.float32),
     "far away": ROWS + 1e6,
     "few rows": ROWS[:6],
-    "collinear": np.column_stack([ROWS[:, :2], ROWS[:, 0]]),
+    "more columns than rows": np.random.default_rng(1).normal(size=(5, 20)),
 }
 
 
 @pytest.mark.parametrize("case", SILENT)
 def test_rows_with_a_density_are_fitted_in_silence(make, case):
     assert atoms_of(make(), SILENT[case]) == []
+
+
+def test_collinear_columns_are_named(make):
+    X = np.column_stack([ROWS[:, 0], 2 * ROWS[:, 0] + 1, ROWS[:, 1]])
+    (said,) = atoms_of(make(), frame(X))
+    assert "Columns ['age', 'income'] are collinear" in said
+    X = np.column_stack([ROWS[:, :2], ROWS[:, 0] - ROWS[:, 1]])
+    (said,) = atoms_of(make(), X)
+    assert "Columns [0, 1, 2] are collinear" in said
+    noisy = X + 1e-3 * np.random.default_rng(0).normal(size=X.shape)
+    assert atoms_of(make(), noisy) == []
 
 
 ATOMS = {

@@ -14,8 +14,11 @@ X = np.random.default_rng(0).normal(size=(60, 2))
         (np.eye(3), r"has shape \(3, 3\)"),
         (np.diag([1.0, np.nan]), "has NaN or infinity in it"),
         ([[1.0, 0.5], [0.0, 1.0]], "is not symmetric"),
+        ([["a"]], "is no array of real numbers"),
+        ([[1.0, 2.0], [3.0]], "is no array of real numbers"),
+        (1j * np.eye(2), "is no array of real numbers"),
     ],
-    ids=["shape", "NaN", "not symmetric"],
+    ids=["shape", "NaN", "not symmetric", "words", "ragged", "complex"],
 )
 def test_a_bad_metric_is_told_its_fault(covariance, fault):
     est = KDEScoreBaseline(bandwidth=0.5).fit(X)

@@ -16,7 +16,7 @@ from skscore import (
     ScoreMatchingEstimator,
     SlicedScoreEstimator,
 )
-from skscore._validation import real
+from skscore._checks import real
 from skscore.exceptions import DivergenceError
 from skscore.networks import MLP
 
