@@ -48,7 +48,8 @@ class DenoisingScoreEstimator(ImageEstimator):
         are scaled in turn and added to the Gaussian's score (as in Karras et al. 2022). Its
         `forward` may take a second argument, (n, 1), the log of the noise level over the root mean
         variance of the data (one that has a default other than None is an option, and is not
-        given it); without one the level enters by these scales alone. It replaces
+        given it; nor is one that may be left out, at one noise level); without one the level enters
+        by these scales alone. It replaces
         `hidden_layer_sizes`, `activation` and `frequency_spread`, of which "unet" has no use for
         the last. One of images at many levels that has a method ``remember(rows)`` is given the
         rows that are kept, in deviations, after a sixteenth of its training; what it holds in a

@@ -50,16 +50,18 @@ def _equal(a: object, b: object) -> bool:
     return a is b or bool(np.array_equal(a, b))  # type: ignore[arg-type]
 
 
-def _takes_level(network: nn.Module) -> bool:
-    """Tell whether a network takes the log of the noise level beside the rows.
+def _takes_level(network: nn.Module, *, needs: bool = False) -> bool:
+    """Tell whether a network takes the log of the noise level beside the rows, or `needs` it.
 
     Its second argument is that, unless it is an option with a default other than None.
     """
     parameters = inspect.signature(network.forward).parameters.values()  # type: ignore[arg-type]
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return True
+        return not needs
     places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(places) > 1 and (places[1].default is None or places[1].default is places[1].empty)
+    if len(places) < 2:
+        return False
+    return places[1].default is places[1].empty or (places[1].default is None and not needs)
 
 
 def _that_remember(module: nn.Module) -> list[nn.Module]:
@@ -225,9 +227,9 @@ class Design:
         """Return one network, ready, of the right shape."""
         rank, n_outputs = self.rank, self._n_outputs
         network = network.eval().to(torch.float32)
-        if not self.levels.many and self.levels.sigmas[0] > 0 and _takes_level(network):
-            level = torch.tensor([math.log(self.levels.sigmas[0])], dtype=torch.float32)
-            network = Bound(network, level)
+        sigma = self.levels.sigmas[0]
+        if not self.levels.many and sigma > 0 and _takes_level(network, needs=True):
+            network = Bound(network, torch.tensor([math.log(sigma)], dtype=torch.float32))
         # In what it is trained in, where lazy layers get weights; a copy in what it is used in.
         for dtype in dict.fromkeys((torch.float32, self.dtype)):
             one = network if dtype is torch.float32 else copy.deepcopy(network).to(dtype)

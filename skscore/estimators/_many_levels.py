@@ -309,10 +309,9 @@ class ManyLevelEstimator(FlowMixin, NetworkScoreEstimator):
 
     def _given(self, given: ArrayLike | Mapping) -> ArrayLike:
         """Return known values as an array, NaN where they are to be drawn."""
-        if hasattr(given, "to_dict") and not hasattr(given, "columns"):  # a row of a data frame
-            labelled = given.to_dict()
-            if all(isinstance(name, str) for name in labelled):
-                given = {name: value for name, value in labelled.items() if value == value}
+        if hasattr(given, "dropna") and not hasattr(given, "columns"):  # a row of a data frame
+            labelled = given.dropna().to_dict()
+            given = labelled if all(isinstance(name, str) for name in labelled) else given
         if isinstance(given, Mapping):
             names = getattr(self, "feature_names_in_", range(self.n_features_in_))
             columns = {name: j for j, name in enumerate(names)}

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skscore._checks import is_sequence, refuse
 from skscore.networks._activations import activation_named
 from skscore.networks._memory import Memory
 from skscore.networks._noise_conditional import LOWEST, N_FREQUENCIES
@@ -163,8 +164,7 @@ def waves(pixels: Tensor, sigma: Tensor) -> Tensor:
 
 def _counts(values: object) -> bool:
     """Tell whether values are a sequence of whole numbers from one on."""
-    ordered = isinstance(values, Sequence) or getattr(values, "ndim", 0) == 1  # an array
-    return ordered and all(_count(value) for value in values)  # type: ignore[attr-defined]
+    return is_sequence(values) and all(map(_count, values))
 
 
 def _count(value: object) -> bool:
@@ -184,7 +184,7 @@ def _refuse_wrong(n_features, n_outputs, image_shape, widths, n_blocks, attentio
         ("n_outputs", n_outputs, n_outputs in (1, n_features), f"{n_features}, or 1 for an energy"),
     ):
         if not valid:
-            raise ValueError(f"{name}={value!r} is not valid: it must be {wanted}.")
+            raise refuse(name, value, wanted)
 
 
 class UNet(nn.Module):

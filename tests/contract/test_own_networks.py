@@ -71,6 +71,13 @@ def test_a_second_argument_is_the_noise_level_unless_it_is_an_option(cls, n):
     assert network.seen == {n}
 
 
+@pytest.mark.parametrize("cls", [May, Any, Option, Named])
+def test_at_one_level_a_network_that_can_do_without_is_given_rows_alone(cls):
+    est = DenoisingScoreEstimator(network=cls, sigma=0.3, **FEW).fit(table())
+    (network,) = (m for m in est._model.modules() if isinstance(m, cls))
+    assert network.seen == {0}
+
+
 def test_at_one_level_a_network_that_needs_the_level_is_told_it():
     est = DenoisingScoreEstimator(network=Needs, sigma=0.3, **FEW).fit(table())
     X = table(4)

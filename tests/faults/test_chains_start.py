@@ -110,6 +110,7 @@ def test_labels_of_a_start_and_of_given_values_are_heeded():
     few = {"random_state": 0, "n_steps": 3}
     drawn = est.sample(1, given=row, **few)
     np.testing.assert_array_equal(drawn[0, :2], X.iloc[0, :2])
+    np.testing.assert_array_equal(est.sample(1, given=row.convert_dtypes(), **few), drawn)
     np.testing.assert_array_equal(est.sample(1, given=row[["a", "b"]], **few), drawn)
     with pytest.raises(ValueError, match="given names 'z'"):
         est.sample(1, given=row.rename({"a": "z"}), **few)

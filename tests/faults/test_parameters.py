@@ -199,6 +199,7 @@ NETS = pytest.mark.parametrize(
 )
 
 GOOD = {
+    "a bool for the lines": {"verbose": True},
     "numpy integers": {"max_iter": np.int64(2), "batch_size": np.int32(8), "verbose": np.int8(0)},
     "numpy floats": {"learning_rate_init": np.float32(0.01), "weight_decay": np.float64(0)},
     "whole numbers as rates": {"weight_decay": 1, "tol": 1},
