@@ -130,7 +130,11 @@ def test_rows_with_a_density_are_fitted_in_silence(make, case):
     assert atoms_of(make(), SILENT[case]) == []
 
 
-def test_collinear_columns_are_named(make):
+@pytest.mark.parametrize("kind", ["kde", "kernel", "sliced", "exact", "denoising", "one-level"])
+def test_collinear_columns_are_named(make_kind, kind):
+    def make():
+        return make_kind(kind)
+
     X = np.column_stack([ROWS[:, 0], 2 * ROWS[:, 0] + 1, ROWS[:, 1]])
     (said,) = atoms_of(make(), frame(X))
     assert "Columns ['age', 'income'] are collinear" in said

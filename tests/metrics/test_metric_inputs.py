@@ -30,6 +30,8 @@ BAD = [
     (lambda: hyvarinen_rows(ROWS, TRACE[:3]), r"divergence has shape \(3,\)"),
     (lambda: hyvarinen_rows(ROWS, TRACE[:, None]), r"divergence has shape \(4, 1\)"),
     (lambda: hyvarinen_rows(ROWS, np.nan * TRACE), "divergence contains NaN"),
+    (lambda: hyvarinen_rows(ROWS, ["a"] * 4), "divergence is .*; pass one number for each row"),
+    (lambda: hyvarinen_rows(ROWS, [[1], [1, 2]]), "divergence is .*; pass one number for each row"),
     (lambda: hyvarinen_score(TRACE, TRACE), "score: Expected 2D array"),
     (lambda: hyvarinen_score(ROWS, TRACE, covariance=NAN), "covariance contains NaN"),
     (lambda: hyvarinen_score(ROWS, TRACE, reduce="mean"), "reduce is 'mean'; pass a function"),
